@@ -1,0 +1,33 @@
+package cli
+
+import (
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/envoyshim/envoyshim/launcher"
+)
+
+type doctorCommand struct {
+	JSON bool `name:"json" help:"Print JSON: an array, one object a layer."`
+}
+
+func (c *doctorCommand) Run(s *streams) error {
+	layers := launcher.Doctor()
+	for _, l := range layers {
+		if l.Verdict == launcher.Blocked {
+			s.status = 1
+		}
+	}
+	if c.JSON {
+		return s.json(layers)
+	}
+	table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+	for _, l := range layers {
+		text := l.Found
+		if l.Cure != "" {
+			text += "; cure: " + l.Cure
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\n", l.Verdict, l.Layer, text)
+	}
+	return table.Flush()
+}

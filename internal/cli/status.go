@@ -1,0 +1,60 @@
+package cli
+
+import (
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"github.com/envoyshim/envoyshim/launcher"
+)
+
+type statusCommand struct {
+	PID  int  `name:"pid" placeholder:"N" help:"Only this process."`
+	JSON bool `name:"json" help:"Print JSON: an array, one object a process."`
+}
+
+func (c *statusCommand) Run(s *streams) error {
+	found, err := launcher.Find(c.PID)
+	if err != nil {
+		return err
+	}
+	return s.report(c.JSON, found...)
+}
+
+// report prints processes as a table or as JSON.
+func (s *streams) report(asJSON bool, found ...launcher.Status) error {
+	if asJSON {
+		if found == nil {
+			found = []launcher.Status{}
+		}
+		return s.json(found)
+	}
+	if len(found) == 0 {
+		fmt.Fprintln(s.err, "no process is under envoyshim in this container")
+		return nil
+	}
+	table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "PID\tSTATE\tMODE\tLISTEN\tSINCE\tSUPERVISOR\tEXE")
+	for _, st := range found {
+		state := string(st.State)
+		switch {
+		case st.Client != "":
+			state += fmt.Sprintf(" (%s %s)", st.Debugger, st.Client)
+		case st.Tracer != 0:
+			state += fmt.Sprintf(" (process %d)", st.Tracer)
+		}
+		supervisor := fmt.Sprint(st.Supervisor)
+		if st.Supervisor == 0 {
+			supervisor = "gone"
+		}
+		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n", st.PID, state, st.Mode, or(st.Listen, "-"), st.Since.Format(time.RFC3339), supervisor, or(st.Exe, "-"))
+	}
+	return table.Flush()
+}
+
+func or(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}

@@ -1,0 +1,30 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/envoyshim/envoyshim/launcher"
+)
+
+type stdioCommand struct {
+	PID int `name:"pid" placeholder:"N" help:"The process; needed when several have a debug port."`
+}
+
+// Run bridges until the debug port closes. The end of standard input only closes that
+// direction: the last reply is still to come.
+func (c *stdioCommand) Run(s *streams) error {
+	conn, err := launcher.Dial(c.PID)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	go func() {
+		_, _ = io.Copy(conn, s.in)
+		_ = conn.CloseWrite()
+	}()
+	if _, err := io.Copy(s.out, conn); err != nil {
+		return fmt.Errorf("bridge to the debug port: %w", err)
+	}
+	return nil
+}

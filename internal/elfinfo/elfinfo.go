@@ -1,0 +1,133 @@
+// Package elfinfo tells what an executable file is: its kind, machine, build-id,
+// whether Go made it, and whether it is envoyshim itself.
+package elfinfo
+
+import (
+	"debug/buildinfo"
+	"debug/elf"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+)
+
+// ErrNotELF means that the file does not begin with the ELF magic number.
+var ErrNotELF = errors.New("not an ELF file")
+
+// shimPath is the main package of bin/envoyshim as the Go linker records it.
+const shimPath = "github.com/envoyshim/envoyshim"
+
+// Kind says how the kernel starts an executable.
+type Kind string
+
+// The kinds. A dynamic executable starts in its loader (PT_INTERP), the others at their
+// own entry point.
+const (
+	Dynamic   Kind = "dynamic"
+	Static    Kind = "static"
+	StaticPIE Kind = "static-pie"
+	NoProgram Kind = "no program" // an object file or a core
+)
+
+// Info describes an ELF file.
+type Info struct {
+	Kind    Kind
+	Machine elf.Machine
+	Class   elf.Class
+	Interp  string // the loader's path; "" unless Dynamic
+	BuildID string // GNU build-id in hex, "" when there is none
+	Go      bool   // made by the Go toolchain
+	Shim    bool   // envoyshim itself, or a copy of any version of it
+	Symbols bool   // has a symbol table (.symtab)
+	Debug   bool   // has DWARF
+}
+
+// Read inspects the file at path. The error is ErrNotELF, or names the file.
+func Read(path string) (Info, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Info{}, err
+	}
+	defer f.Close()
+	var magic [4]byte
+	if _, err := io.ReadFull(f, magic[:]); err != nil || string(magic[:]) != elf.ELFMAG {
+		return Info{}, ErrNotELF
+	}
+	e, err := elf.NewFile(f)
+	if err != nil {
+		return Info{}, fmt.Errorf("read %s: %w", path, err)
+	}
+	info := Info{Machine: e.Machine, Class: e.Class, Kind: kind(e)}
+	for _, p := range e.Progs {
+		switch p.Type {
+		case elf.PT_INTERP:
+			if b, err := io.ReadAll(io.LimitReader(p.Open(), 4096)); err == nil && len(b) > 0 {
+				info.Interp = string(b[:len(b)-1])
+			}
+		case elf.PT_NOTE:
+			if id := buildID(e, p); id != "" {
+				info.BuildID = id
+			}
+		}
+	}
+	info.Symbols = e.Section(".symtab") != nil
+	info.Debug = e.Section(".debug_info") != nil || e.Section(".zdebug_info") != nil
+	if e.Section(".go.buildinfo") != nil {
+		info.Go = true
+		if bi, err := buildinfo.Read(f); err == nil {
+			info.Shim = bi.Path == shimPath
+		}
+	}
+	return info, nil
+}
+
+// Native reports whether this machine can run the file without emulation.
+func (i Info) Native() bool {
+	switch runtime.GOARCH {
+	case "amd64":
+		return i.Machine == elf.EM_X86_64 || i.Machine == elf.EM_386
+	case "arm64":
+		return i.Machine == elf.EM_AARCH64 || i.Machine == elf.EM_ARM
+	}
+	return true
+}
+
+func kind(e *elf.File) Kind {
+	interp := false
+	for _, p := range e.Progs {
+		interp = interp || p.Type == elf.PT_INTERP
+	}
+	switch {
+	case interp:
+		return Dynamic
+	case e.Type == elf.ET_EXEC:
+		return Static
+	case e.Type == elf.ET_DYN && e.Entry != 0:
+		return StaticPIE
+	}
+	return NoProgram
+}
+
+// buildID looks for NT_GNU_BUILD_ID (elf(5), "Notes") in a note segment.
+func buildID(e *elf.File, p *elf.Prog) string {
+	b, err := io.ReadAll(io.LimitReader(p.Open(), 1<<16))
+	if err != nil {
+		return ""
+	}
+	pad := func(n uint32) uint64 { return (uint64(n) + 3) &^ 3 }
+	for len(b) >= 12 {
+		namesz, descsz, typ := e.ByteOrder.Uint32(b), e.ByteOrder.Uint32(b[4:]), e.ByteOrder.Uint32(b[8:])
+		b = b[12:]
+		if pad(namesz)+uint64(descsz) > uint64(len(b)) {
+			return ""
+		}
+		name, desc := b[:namesz], b[pad(namesz):pad(namesz)+uint64(descsz)]
+		if typ == 3 && string(name) == "GNU\x00" {
+			return hex.EncodeToString(desc)
+		}
+		b = b[min(pad(namesz)+pad(descsz), uint64(len(b))):]
+	}
+	return ""
+}

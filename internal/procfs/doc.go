@@ -1,0 +1,2 @@
+// Package procfs reads what /proc tells of one process.
+package procfs

@@ -1,0 +1,128 @@
+package procfs
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// Stat is what /proc/PID/stat tells (proc_pid_stat(5)).
+type Stat struct {
+	Comm     string
+	State    byte // R S D T t Z X ...
+	PPID     int
+	UTime    uint64 // clock ticks
+	STime    uint64 // clock ticks
+	ExitCode int    // in the form of waitpid's status; 0 unless State is Z and the reader may trace the process
+}
+
+// ReadStat reads /proc/PID/stat. os.ErrNotExist (or ESRCH) means that the
+// process is gone.
+func ReadStat(pid int) (Stat, error) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return Stat{}, err
+	}
+	// comm is in parentheses and may itself contain any byte.
+	open, end := bytes.IndexByte(raw, '('), bytes.LastIndexByte(raw, ')')
+	if open < 0 || end < open {
+		return Stat{}, fmt.Errorf("parse /proc/%d/stat: no command name", pid)
+	}
+	f := strings.Fields(string(raw[end+1:])) // f[0] is field 3
+	if len(f) < 13 || len(f[0]) != 1 {
+		return Stat{}, fmt.Errorf("parse /proc/%d/stat: %d fields", pid, len(f))
+	}
+	st := Stat{Comm: string(raw[open+1 : end]), State: f[0][0]}
+	st.PPID, _ = strconv.Atoi(f[1])
+	st.UTime, _ = strconv.ParseUint(f[11], 10, 64)
+	st.STime, _ = strconv.ParseUint(f[12], 10, 64)
+	if len(f) >= 50 {
+		st.ExitCode, _ = strconv.Atoi(f[49])
+	}
+	return st, nil
+}
+
+// Status is what /proc/PID/status tells (proc_pid_status(5)).
+type Status struct {
+	UID       int // effective
+	TracerPid int // 0: not traced, or the tracer is in another pid namespace
+	Threads   int
+	ShdPnd    uint64 // signals pending for the whole process; bit n-1 is signal n
+	SigBlk    uint64 // blocked by the main thread, same bits
+	SigIgn    uint64
+	NoNewPriv bool
+	Seccomp   int // 0 off, 1 strict, 2 filter
+	CapEff    uint64
+}
+
+// ReadStatus reads /proc/PID/status.
+func ReadStatus(pid int) (Status, error) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return Status{}, err
+	}
+	var st Status
+	for line := range strings.Lines(string(raw)) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		f := strings.Fields(value)
+		if len(f) == 0 {
+			continue
+		}
+		n, _ := strconv.Atoi(f[0])
+		mask, _ := strconv.ParseUint(f[0], 16, 64)
+		switch key {
+		case "Uid":
+			if len(f) > 1 {
+				st.UID, _ = strconv.Atoi(f[1])
+			}
+		case "TracerPid":
+			st.TracerPid = n
+		case "Threads":
+			st.Threads = n
+		case "ShdPnd":
+			st.ShdPnd = mask
+		case "SigBlk":
+			st.SigBlk = mask
+		case "SigIgn":
+			st.SigIgn = mask
+		case "NoNewPrivs":
+			st.NoNewPriv = n == 1
+		case "Seccomp":
+			st.Seccomp = n
+		case "CapEff":
+			st.CapEff = mask
+		}
+	}
+	return st, nil
+}
+
+// Comm returns the command name of pid, or "?" when it is gone.
+func Comm(pid int) string {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	if err != nil {
+		return "?"
+	}
+	return strings.TrimSuffix(string(b), "\n")
+}
+
+// Exe returns the path of the program that pid runs, as the kernel shows it
+// (proc_pid_exe(5)), or "" when it may not be read.
+func Exe(pid int) string {
+	path, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	if err != nil {
+		return ""
+	}
+	return path
+}
+
+// Environ returns the initial environment of pid (proc_pid_environ(5)); nil when
+// it may not be read.
+func Environ(pid int) []string {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+	if err != nil || len(b) == 0 {
+		return nil
+	}
+	return strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00")
+}

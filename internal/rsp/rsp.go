@@ -1,0 +1,79 @@
+// Package rsp is the packet layer of the GDB Remote Serial Protocol
+// (GDB manual, "Remote Protocol", Overview): it splits a byte stream into
+// packets, acknowledgements and interrupts, and builds packets. It knows nothing
+// of what packets mean.
+package rsp
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+)
+
+// Interrupt is the byte by which a client asks for a stop (GDB manual,
+// "Interrupts").
+const Interrupt = 0x03
+
+// MaxPacket is the length in bytes above which a packet is refused; gdb and lldb stay
+// below 256 KiB.
+const MaxPacket = 1 << 20
+
+// ErrTooLong means that a packet did not end within MaxPacket bytes.
+var ErrTooLong = errors.New("packet longer than 1 MiB")
+
+// Splitter cuts a stream into tokens: "$...#xx" packets, "%...#xx"
+// notifications, and single bytes (acks, interrupts, anything else). The
+// zero value is ready. Not for concurrent use.
+type Splitter struct {
+	buf  []byte
+	scan int // how far buf is known to hold no '#'
+}
+
+// Write adds bytes to the stream; it keeps a copy.
+func (s *Splitter) Write(p []byte) { s.buf = append(s.buf, p...) }
+
+// Next returns the next whole token with its framing, or nil when more bytes are
+// needed. The token is valid until the next Write.
+func (s *Splitter) Next() ([]byte, error) {
+	if len(s.buf) == 0 {
+		return nil, nil
+	}
+	n := 1
+	if s.buf[0] == '$' || s.buf[0] == '%' {
+		i := bytes.IndexByte(s.buf[s.scan:], '#')
+		if i < 0 || s.scan+i+3 > len(s.buf) {
+			if i < 0 {
+				s.scan = len(s.buf)
+			}
+			if len(s.buf) > MaxPacket {
+				return nil, ErrTooLong
+			}
+			return nil, nil
+		}
+		n = s.scan + i + 3
+	}
+	token := s.buf[:n:n]
+	s.buf, s.scan = s.buf[n:], 0
+	return token, nil
+}
+
+// Rest returns the bytes that are no whole token yet.
+func (s *Splitter) Rest() []byte { return s.buf }
+
+// Payload returns what stands between '$' and '#', or nil when the token is no
+// packet.
+func Payload(token []byte) []byte {
+	if len(token) < 4 || token[0] != '$' {
+		return nil
+	}
+	return token[1 : len(token)-3]
+}
+
+// Packet frames a payload that needs no escapes.
+func Packet(payload string) []byte {
+	var sum byte
+	for i := range len(payload) {
+		sum += payload[i]
+	}
+	return fmt.Appendf(nil, "$%s#%02x", payload, sum)
+}

@@ -1,0 +1,140 @@
+package launcher
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// dialect is the kind of client, known by its first packet.
+type dialect string
+
+const (
+	dialectGDB  dialect = "gdb"
+	dialectLLDB dialect = "lldb"
+)
+
+// A backend is an external debug server: where it is found, how it is started on
+// a process with one connection, and how it numbers signals.
+type backend struct {
+	dialect  dialect
+	variable string // the setting that names it
+	setting  func(Settings) string
+	names    func() []string // candidates on PATH and in LibDir, best first
+	install  string
+	command  func(path string, pid int, conn *os.File) *exec.Cmd
+	// jobControl are the signals of a stop reply that group-stop leaves behind, in
+	// this server's numbering: SIGSTOP and SIGCONT.
+	jobControl []string
+}
+
+var backends = []backend{gdbserver, lldbServer}
+
+// findBackends returns the path of each debug server that the mode may need.
+// debug needs one of them at least; gdb and lldb need their own.
+func findBackends(s Settings) (map[dialect]string, error) {
+	found := map[dialect]string{}
+	var missing []string
+	for _, b := range backends {
+		if s.Mode != Debug && string(s.Mode) != string(b.dialect) {
+			continue
+		}
+		path, err := b.find(s)
+		if err != nil {
+			missing = append(missing, err.Error())
+			continue
+		}
+		found[b.dialect] = path
+	}
+	if s.Mode != Pause && len(found) == 0 {
+		return nil, fmt.Errorf("%w: %s", errNotFound, strings.Join(missing, "; "))
+	}
+	return found, nil
+}
+
+func backendFor(d dialect) backend {
+	i := slices.IndexFunc(backends, func(b backend) bool { return b.dialect == d })
+	return backends[i]
+}
+
+// find returns the server that the setting names, else the first candidate on
+// PATH, else in LibDir.
+func (b backend) find(s Settings) (string, error) {
+	if path := b.setting(s); path != "" {
+		found, err := exec.LookPath(path)
+		if err != nil {
+			return "", fmt.Errorf("%s=%q: %w; name an executable file", b.variable, path, err)
+		}
+		return found, nil
+	}
+	names := b.names()
+	for _, name := range names {
+		if path, err := exec.LookPath(name); err == nil {
+			return path, nil
+		}
+	}
+	for _, name := range names {
+		if path, err := exec.LookPath(filepath.Join(LibDir, name)); err == nil {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("no %s on PATH or in %s: %s, or set %s", names[0], LibDir, b.install, b.variable)
+}
+
+var gdbserver = backend{
+	dialect:  dialectGDB,
+	variable: "ENVOYSHIM_GDBSERVER",
+	setting:  func(s Settings) string { return s.GDBServer },
+	names:    func() []string { return []string{"gdbserver"} },
+	install:  "install gdbserver",
+	command: func(path string, pid int, conn *os.File) *exec.Cmd {
+		cmd := exec.Command(path, "--once", "--attach", "-", strconv.Itoa(pid))
+		cmd.Stdin, cmd.Stdout = conn, conn
+		return cmd
+	},
+	jobControl: []string{"11", "13"}, // GDB_SIGNAL_STOP, GDB_SIGNAL_CONT (gdb/signals.def)
+}
+
+var lldbServer = backend{
+	dialect:  dialectLLDB,
+	variable: "ENVOYSHIM_LLDB_SERVER",
+	setting:  func(s Settings) string { return s.LLDBServer },
+	names:    lldbServerNames,
+	install:  "install lldb",
+	command: func(path string, pid int, conn *os.File) *exec.Cmd {
+		cmd := exec.Command(path, "gdbserver", "--fd", "3", "--attach", strconv.Itoa(pid))
+		cmd.ExtraFiles = []*os.File{conn}
+		return cmd
+	},
+	jobControl: []string{fmt.Sprintf("%02x", int(unix.SIGSTOP)), fmt.Sprintf("%02x", int(unix.SIGCONT))},
+}
+
+// lldbServerNames returns lldb-server, then lldb-server-N as found on PATH and in
+// LibDir, newest first.
+func lldbServerNames() []string {
+	versions := map[int]bool{}
+	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), LibDir) {
+		matches, _ := filepath.Glob(filepath.Join(dir, "lldb-server-*"))
+		for _, m := range matches {
+			if v, err := strconv.Atoi(strings.TrimPrefix(filepath.Base(m), "lldb-server-")); err == nil {
+				versions[v] = true
+			}
+		}
+	}
+	names := []string{"lldb-server"}
+	numbers := make([]int, 0, len(versions))
+	for v := range versions {
+		numbers = append(numbers, v)
+	}
+	slices.Sort(numbers)
+	for _, v := range slices.Backward(numbers) {
+		names = append(names, fmt.Sprintf("lldb-server-%d", v))
+	}
+	return names
+}

@@ -1,0 +1,226 @@
+package launcher
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/envoyshim/envoyshim/nsutil"
+)
+
+// The control socket is an abstract Unix socket (unix(7)): it needs no writable
+// file system and goes away with the supervisor. Abstract names belong to the
+// network namespace, which the containers of a pod share, and pids to the pid
+// namespace, so the name holds both; who may ask is decided by SO_PEERCRED.
+
+// State is what an observed process is doing.
+type State string
+
+// The states that status reports and wait waits for.
+const (
+	Held     State = "held"
+	Attached State = "attached"
+	Running  State = "running"
+	Exited   State = "exited"
+)
+
+// Status describes one process under envoyshim.
+type Status struct {
+	PID        int       `json:"pid"`
+	State      State     `json:"state"`
+	Mode       Mode      `json:"mode"`
+	Listen     string    `json:"listen"` // "" when there is no debug port
+	Exe        string    `json:"exe"`
+	Since      time.Time `json:"since"`      // of the state
+	Supervisor int       `json:"supervisor"` // its pid; 0 when it is gone
+	Name       string    `json:"name"`
+	BuildID    string    `json:"build_id,omitempty"`
+	Client     string    `json:"client,omitempty"` // address of the attached client
+	Debugger   string    `json:"debugger,omitempty"`
+	Tracer     int       `json:"tracer,omitempty"` // pid of a debugger that is not ours
+}
+
+// request is one line to the supervisor; each line back is a reply. "watch" is
+// answered with a reply now and at every change.
+type request struct {
+	Op string `json:"op"` // status, watch, resume, disconnect
+}
+
+type reply struct {
+	Status Status `json:"status"`
+	Error  string `json:"error,omitempty"`
+}
+
+func controlName(pidns uint64, pid int) string { return fmt.Sprintf("@envoyshim/%d/%d", pidns, pid) }
+
+// waiterName is the socket on which `envoyshim wait` learns of a new supervisor.
+func waiterPrefix(pidns uint64) string { return fmt.Sprintf("@envoyshim/%d/wait/", pidns) }
+
+// peerUID returns the uid of the other end of a Unix socket (unix(7), SO_PEERCRED).
+func peerCred(conn *net.UnixConn) (*unix.Ucred, error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var cred *unix.Ucred
+	if cerr := raw.Control(func(fd uintptr) {
+		cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); cerr != nil {
+		return nil, cerr
+	}
+	return cred, err
+}
+
+// mayControl says whether a peer of that uid may steer processes of this uid: the
+// same uid or root. The kernel's own check is not enough: within a session SIGCONT
+// crosses uids (kill(2)).
+func mayControl(peer, owner int) error {
+	if peer == 0 || peer == owner {
+		return nil
+	}
+	return fmt.Errorf("uid %d may not steer a process of uid %d; use that uid or root", peer, owner)
+}
+
+// serveControl answers requests until the listener closes.
+func (s *supervisor) serveControl(l *net.UnixListener) {
+	for {
+		conn, err := l.AcceptUnix()
+		if err != nil {
+			return
+		}
+		go s.serveControlConn(conn)
+	}
+}
+
+func (s *supervisor) serveControlConn(conn *net.UnixConn) {
+	defer conn.Close()
+	out := json.NewEncoder(conn)
+	cred, err := peerCred(conn)
+	if err == nil {
+		err = mayControl(int(cred.Uid), os.Geteuid())
+	}
+	if err != nil {
+		_ = out.Encode(reply{Error: err.Error()})
+		return
+	}
+	lines := bufio.NewScanner(conn)
+	for lines.Scan() {
+		var req request
+		if err := json.Unmarshal(lines.Bytes(), &req); err != nil {
+			_ = out.Encode(reply{Error: "not a request: " + err.Error()})
+			return
+		}
+		switch req.Op {
+		case "status", "resume", "disconnect":
+			if out.Encode(s.handle(req.Op)) != nil {
+				return
+			}
+		case "watch":
+			s.serveWatch(conn, out)
+			return
+		default:
+			_ = out.Encode(reply{Error: fmt.Sprintf("unknown request %q", req.Op)})
+		}
+	}
+}
+
+// handle runs one operation on the supervisor's loop.
+func (s *supervisor) handle(op string) reply {
+	done := make(chan reply, 1)
+	s.do <- func() {
+		var err error
+		switch op {
+		case "resume":
+			err = s.resume("envoyshim resume")
+		case "disconnect":
+			err = s.disconnect()
+		}
+		r := reply{Status: s.observe()}
+		if err != nil {
+			r.Error = err.Error()
+		}
+		done <- r
+	}
+	return <-done
+}
+
+// serveWatch sends the status now and after each change, until the watcher goes.
+func (s *supervisor) serveWatch(conn *net.UnixConn, out *json.Encoder) {
+	changes := make(chan Status, 64)
+	s.do <- func() {
+		s.watchers[changes] = true
+		changes <- s.observe()
+	}
+	gone := make(chan struct{})
+	go func() {
+		var b [1]byte
+		_, _ = conn.Read(b[:])
+		close(gone)
+	}()
+	defer func() { s.do <- func() { delete(s.watchers, changes) } }()
+	for {
+		select {
+		case st := <-changes:
+			if out.Encode(reply{Status: st}) != nil {
+				return
+			}
+		case <-gone:
+			return
+		}
+	}
+}
+
+// announce tells every waiting `envoyshim wait` of this pid namespace that a
+// supervisor is there.
+func announce(pidns uint64) {
+	for _, name := range abstractSockets(waiterPrefix(pidns)) {
+		if conn, err := net.Dial("unix", name); err == nil {
+			_ = conn.Close()
+		}
+	}
+}
+
+// abstractSockets lists the names of abstract Unix sockets in this network
+// namespace that begin with prefix and listen (proc_net(5), /proc/net/unix).
+func abstractSockets(prefix string) []string {
+	b, err := os.ReadFile("/proc/self/net/unix")
+	if err != nil {
+		return nil
+	}
+	seen := map[string]bool{}
+	var names []string
+	for line := range strings.Lines(string(b)) {
+		f := strings.Fields(line)
+		// Num RefCount Protocol Flags Type St Inode Path; flag 0x10000 is a listener.
+		if len(f) == 8 && f[3] == "00010000" && strings.HasPrefix(f[7], prefix) && !seen[f[7]] {
+			seen[f[7]] = true
+			names = append(names, f[7])
+		}
+	}
+	return names
+}
+
+// listenControl opens the control socket of the supervisor of pid. The error says
+// who may have taken the name.
+func listenControl(pid int) (*net.UnixListener, uint64, error) {
+	pidns, err := nsutil.PIDNamespace()
+	if err != nil {
+		return nil, 0, fmt.Errorf("find the pid namespace: %w", err)
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: controlName(pidns, pid), Net: "unix"})
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, pidns, fmt.Errorf("open the control socket: another process of this pod took its name: %w", err)
+	}
+	if err != nil {
+		return nil, pidns, fmt.Errorf("open the control socket: %w", err)
+	}
+	return l, pidns, nil
+}

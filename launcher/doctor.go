@@ -1,0 +1,356 @@
+package launcher
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/envoyshim/envoyshim/internal/elfinfo"
+	"github.com/envoyshim/envoyshim/internal/inherit"
+	"github.com/envoyshim/envoyshim/internal/procfs"
+	"github.com/envoyshim/envoyshim/internal/tracee"
+)
+
+// Verdict is what doctor says of a layer.
+type Verdict string
+
+// The verdicts. Blocked means that a hold or a debugger fails here.
+const (
+	OK      Verdict = "ok"
+	Warn    Verdict = "warn"
+	Blocked Verdict = "blocked"
+)
+
+// Finding is one line of doctor.
+type Finding struct {
+	Verdict Verdict `json:"verdict"`
+	Layer   string  `json:"layer"`
+	Found   string  `json:"found"`
+	Cure    string  `json:"cure,omitempty"`
+}
+
+// Doctor examines what stands between a debugger and the program that the environment's
+// settings name. Where a thing can be tried it is tried.
+func Doctor() []Finding {
+	vars, _ := FromEnvironment()
+	name := "envoy"
+	if targets := vars.Targets(); len(targets) > 0 {
+		name = targets[0]
+	}
+	settings, wrong := vars.For(name)
+	d := doctor{name: name, vars: vars, settings: settings}
+	d.checkSettings(wrong)
+	d.checkPtrace()
+	d.checkYama()
+	d.checkSeccomp()
+	d.checkPrivileges()
+	d.checkReal()
+	d.checkTracer()
+	d.checkServers()
+	d.checkPort()
+	d.checkMemory()
+	d.checkProcesses()
+	return d.findings
+}
+
+type doctor struct {
+	name     string
+	vars     Variables
+	settings Settings
+	findings []Finding
+}
+
+func (d *doctor) ok(layer, found string) { d.add(OK, layer, found, "") }
+
+func (d *doctor) add(v Verdict, layer, found, cure string) {
+	d.findings = append(d.findings, Finding{v, layer, found, cure})
+}
+
+func (d *doctor) checkSettings(wrong error) {
+	unknown := UnknownVariables(inherit.Environ())
+	switch {
+	case wrong != nil:
+		d.add(Blocked, "settings", wrong.Error(), "correct the variable in the pod's spec")
+	case len(unknown) > 0:
+		d.add(Warn, "settings", strings.Join(unknown, "; "), "correct or remove the variable")
+	case d.settings.Mode == Off:
+		d.ok("settings", "mode off for "+d.name+": nothing is held until ENVOYSHIM_MODE is set")
+	default:
+		d.ok("settings", fmt.Sprintf("mode %s for %s", d.settings.Mode, d.name))
+	}
+}
+
+// checkPtrace has an orphan, as the supervisor is one, trace this process.
+// Tracing a child of one's own would prove nothing under Yama.
+func (d *doctor) checkPtrace() {
+	if err := tryTrace(); err != nil {
+		d.add(Blocked, "ptrace", fmt.Sprintf("a supervisor cannot trace its process: %v", err), "see the lines below for the layer that refuses")
+		return
+	}
+	d.ok("ptrace", "tried: a helper could seize this process and let it go")
+}
+
+func tryTrace() error {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("create a socket pair: %w", err)
+	}
+	defer unix.Close(pair[0])
+	err = spawnHelper(ProbeCommand, pair[1])
+	_ = unix.Close(pair[1])
+	if err != nil {
+		return err
+	}
+	defer unix.Prctl(unix.PR_SET_PTRACER, 0, 0, 0, 0)
+	return askToTrace(handshake{fd: pair[0]}, &config{PID: os.Getpid()}, false)
+}
+
+// ProbeTracer is the helper's side of doctor: the handshake of a supervisor, with
+// a seize that is taken back at once.
+func ProbeTracer() int {
+	shim := handshake{fd: 3}
+	m, err := shim.receive()
+	if err != nil || m.Config == nil {
+		fmt.Fprintln(os.Stderr, "envoyshim: probe-tracer is internal: doctor starts it")
+		return exitCannotRun
+	}
+	if shim.send(message{PID: os.Getpid()}) != nil {
+		return 1
+	}
+	if _, err := shim.receive(); err != nil {
+		return 1
+	}
+	if err := tracee.Seizable(m.Config.PID); err != nil {
+		_ = shim.send(message{Error: err.Error()})
+		return 1
+	}
+	_ = shim.send(message{Ready: true})
+	return 0
+}
+
+func (d *doctor) checkYama() {
+	switch scope := tracee.YamaScope(); scope {
+	case 0:
+		d.ok("yama", "kernel.yama.ptrace_scope is 0, or the kernel has no Yama")
+	case 1:
+		d.ok("yama", "kernel.yama.ptrace_scope=1: the supervisor is allowed by PR_SET_PTRACER")
+	default:
+		d.add(Blocked, "yama", fmt.Sprintf("kernel.yama.ptrace_scope=%d refuses ptrace without CAP_SYS_PTRACE", scope),
+			"set kernel.yama.ptrace_scope to 1 on the node (3 needs a reboot), or add CAP_SYS_PTRACE")
+	}
+}
+
+func (d *doctor) checkSeccomp() {
+	st, err := procfs.ReadStatus(os.Getpid())
+	switch {
+	case err != nil:
+		d.add(Warn, "seccomp", err.Error(), "")
+	case st.Seccomp == 0:
+		d.ok("seccomp", "no filter")
+	default:
+		d.ok("seccomp", "a filter is on; whether it allows ptrace is tried above")
+	}
+}
+
+func (d *doctor) checkPrivileges() {
+	st, err := procfs.ReadStatus(os.Getpid())
+	if err != nil {
+		d.add(Warn, "privileges", err.Error(), "")
+		return
+	}
+	caps := "no capabilities"
+	if st.CapEff != 0 {
+		caps = fmt.Sprintf("capabilities %#x", st.CapEff)
+	}
+	nnp := "no_new_privs off"
+	if st.NoNewPriv {
+		nnp = "no_new_privs on"
+	}
+	d.ok("privileges", fmt.Sprintf("uid %d, %s, %s; none are needed", os.Geteuid(), caps, nnp))
+}
+
+func (d *doctor) checkReal() {
+	path, err := FindReal(d.name, d.vars.Real)
+	if err != nil {
+		d.add(Blocked, "real elf", err.Error(), "install the real ELF there")
+		return
+	}
+	if err := holdable(path); err != nil {
+		d.add(Blocked, "real elf", err.Error(), "name an ELF of this machine by ENVOYSHIM_REAL")
+		return
+	}
+	if unix.Access(path, unix.X_OK) != nil {
+		d.add(Blocked, "real elf", path+" cannot be executed by this uid", "chmod 755 "+path+" in the image")
+		return
+	}
+	info, err := elfinfo.Read(path)
+	if err != nil {
+		// proc_pid_mem(5), prctl(2) PR_SET_DUMPABLE: an unreadable program is not dumpable.
+		d.add(Blocked, "real elf", fmt.Sprintf("%v: the kernel lets nobody but root trace a program that its user may not read", err), "chmod a+r "+path+" in the image")
+		return
+	}
+	if size, err := unix.Getxattr(path, "security.capability", nil); err == nil && size > 0 {
+		if st, _ := procfs.ReadStatus(os.Getpid()); !st.NoNewPriv {
+			d.add(Blocked, "real elf", path+" has file capabilities, which raise it above its tracer", "setcap -r "+path+" in the image, or allowPrivilegeEscalation: false")
+			return
+		}
+	}
+	what := string(info.Kind)
+	if info.Go {
+		what += " Go"
+	}
+	debug := "stripped"
+	if info.Debug {
+		debug = "with debug information"
+	} else if info.Symbols {
+		debug = "with symbols, without debug information"
+	}
+	d.ok("real elf", fmt.Sprintf("%s: %s, %s, %s, build-id %s", path, what, info.Machine, debug, orNone(info.BuildID)))
+}
+
+// checkTracer looks for a debugger that is not ours on a process that envoyshim
+// knows.
+func (d *doctor) checkTracer() {
+	found, err := Find(0)
+	if err != nil {
+		d.add(Warn, "tracer", err.Error(), "")
+		return
+	}
+	for _, st := range found {
+		if st.Tracer != 0 {
+			d.add(Blocked, "tracer", fmt.Sprintf("process %d is traced by process %d (%s)", st.PID, st.Tracer, procfs.Comm(st.Tracer)), "end that debugger: a process has one tracer")
+			return
+		}
+	}
+	d.ok("tracer", fmt.Sprintf("no other debugger on the %d processes under envoyshim", len(found)))
+}
+
+func (d *doctor) checkServers() {
+	for _, b := range backends {
+		wanted := d.settings.Mode == Debug || string(d.settings.Mode) == string(b.dialect)
+		layer := b.names()[0]
+		path, err := b.find(d.settings)
+		if err != nil {
+			v := Warn
+			if wanted && d.settings.Mode != Debug {
+				v = Blocked
+			}
+			d.add(v, layer, err.Error(), fmt.Sprintf("%s in the image", b.install))
+			continue
+		}
+		version, err := serverVersion(path)
+		if err != nil {
+			d.add(Blocked, layer, fmt.Sprintf("%s does not start: %v", path, err), "reinstall it with its libraries")
+			continue
+		}
+		d.ok(layer, path+": "+version)
+	}
+}
+
+// serverVersion runs the server: a missing library shows only then.
+func serverVersion(path string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout)
+	defer cancel()
+	arg := "--version"
+	if strings.Contains(filepath.Base(path), "lldb-server") {
+		arg = "version"
+	}
+	out, err := exec.CommandContext(ctx, path, arg).CombinedOutput()
+	first, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+	if err != nil {
+		return "", fmt.Errorf("%w: %s", err, first)
+	}
+	return first, nil
+}
+
+func (d *doctor) checkPort() {
+	if d.settings.Mode == Pause {
+		d.ok("port", "mode pause opens none")
+		return
+	}
+	if d.settings.Listen == "" {
+		return // the settings line says why
+	}
+	l, err := openPort(d.settings.Listen)
+	if err == nil {
+		_ = l.Close()
+		d.ok("port", d.settings.Listen+" is free")
+		return
+	}
+	found, _ := Find(0)
+	for _, st := range found {
+		if st.Listen == d.settings.Listen {
+			d.ok("port", fmt.Sprintf("%s is the debug port of process %d", st.Listen, st.PID))
+			return
+		}
+	}
+	d.add(Blocked, "port", err.Error(), "set ENVOYSHIM_LISTEN to a free port")
+}
+
+// lldb-server needs about this much (FACTS: a few tens of MB for the server itself).
+const wantMemory = 128 << 20
+
+func (d *doctor) checkMemory() {
+	limit, used, ok := cgroupMemory()
+	switch {
+	case !ok:
+		d.ok("memory", "no limit of this cgroup")
+	case limit-min(limit, used) < wantMemory:
+		d.add(Warn, "memory", fmt.Sprintf("%d MB of %d MB are left; a debug server may be killed for lack of memory", (limit-min(limit, used))>>20, limit>>20), "raise the container's memory limit (sidecar.istio.io/proxyMemoryLimit)")
+	default:
+		d.ok("memory", fmt.Sprintf("%d MB of %d MB are left", (limit-used)>>20, limit>>20))
+	}
+}
+
+// cgroupMemory reads limit and use in bytes as a container sees them, of cgroup v2
+// or v1 (Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/memory.rst).
+func cgroupMemory() (limit, used uint64, ok bool) {
+	for _, files := range [][2]string{
+		{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"},
+		{"/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"},
+	} {
+		limit, err1 := readNumber(files[0])
+		used, err2 := readNumber(files[1])
+		if err1 == nil && err2 == nil && limit < 1<<60 {
+			return limit, used, true
+		}
+	}
+	return 0, 0, false
+}
+
+func readNumber(path string) (uint64, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64)
+}
+
+// checkProcesses tells whether the supervisor and a debug server can still be started.
+func (d *doctor) checkProcesses() {
+	var lim unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NPROC, &lim); err != nil {
+		d.add(Warn, "processes", err.Error(), "")
+		return
+	}
+	pids, err := readNumber("/sys/fs/cgroup/pids.max")
+	used, err2 := readNumber("/sys/fs/cgroup/pids.current")
+	if err == nil && err2 == nil && pids-min(pids, used) < 32 {
+		d.add(Warn, "processes", fmt.Sprintf("%d of %d processes and threads are in use", used, pids), "raise the pods' pid limit on the node (podPidsLimit)")
+		return
+	}
+	d.ok("processes", "tried above: a helper could be started")
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}

@@ -1,0 +1,62 @@
+package launcher
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+)
+
+// limits are the usual time limits of a pod that the shim cannot see (Istio's injection
+// template).
+const limits = "the kubelet kills istio-proxy after 600 s without readiness (startupProbe 1 s x 600) and after 60 s with holdApplicationUntilProxyStarts (postStart); raise them before holding longer"
+
+// logHeld writes the line that tells a person what to type next.
+func (s *supervisor) logHeld() {
+	e := event(s.log.Info(), evHeld, s.PID).Str("mode", string(s.Mode))
+	exec := "kubectl exec -i " + s.podArgs() + " -- envoyshim stdio"
+	if s.port == nil {
+		e = e.Str("gdb", fmt.Sprintf("gdb -p %d", s.PID)).
+			Str("lldb", fmt.Sprintf("lldb -p %d", s.PID))
+	} else {
+		addr := dialAddress(s.listen)
+		e = e.Str("listen", s.listen)
+		if s.Backends[dialectGDB] != "" {
+			e = e.Str("gdb", `gdb -ex "target remote `+addr+`"`)
+		}
+		if s.Backends[dialectLLDB] != "" {
+			e = e.Str("lldb", `lldb -o "gdb-remote `+addr+`"`)
+		}
+		if s.Backends[dialectGDB] != "" {
+			e = e.Str("kubectl", `gdb -ex "target remote | `+exec+`"`)
+		} else {
+			e = e.Str("kubectl", `socat TCP-LISTEN:2159,bind=127.0.0.1,reuseaddr EXEC:"`+exec+`"`)
+		}
+	}
+	e.Str("resume", fmt.Sprintf("envoyshim resume --pid %d", s.PID)).
+		Str("limits", limits).
+		Msgf("%s is held; attach a debugger or resume", s.Name)
+}
+
+// podArgs are the arguments by which kubectl exec finds this container.
+func (s *supervisor) podArgs() string {
+	pod := s.Pod
+	if pod == "" {
+		pod = "POD"
+	}
+	if s.Namespace != "" {
+		pod = "-n " + s.Namespace + " " + pod
+	}
+	return pod + " -c istio-proxy"
+}
+
+// dialAddress is where a client on this machine reaches a listening address.
+func dialAddress(listen string) string {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return listen
+	}
+	if ip, err := netip.ParseAddr(host); err == nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
+}

@@ -1,0 +1,96 @@
+package launcher
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/envoyshim/envoyshim/internal/elfinfo"
+)
+
+// errNotFound marks errors for which a shell would exit with 127.
+var errNotFound = errors.New("not found")
+
+// FindReal returns the real ELF for a shim called by name: the file that
+// ENVOYSHIM_REAL gives, else LibDir/name, else the next name on PATH. envoyshim
+// itself, by device and inode or as a copy, is passed over; named by
+// ENVOYSHIM_REAL it is an error. The file is not judged further: what execve takes is
+// run.
+func FindReal(name, real string) (string, error) {
+	if real != "" {
+		if isSelf(real) {
+			return "", fmt.Errorf("ENVOYSHIM_REAL=%q: that is envoyshim itself; name the real ELF", real)
+		}
+		return real, nil
+	}
+	inLib := filepath.Join(LibDir, name)
+	candidates := []string{inLib}
+	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
+		candidates = append(candidates, filepath.Join(dir, name))
+	}
+	for _, path := range candidates {
+		info, err := os.Stat(path)
+		// execvp(3) passes over what is no executable file, too. In LibDir a
+		// file that cannot be run is the one that was meant: its execve says why.
+		executable := err == nil && info.Mode().IsRegular() && unix.Access(path, unix.X_OK) == nil
+		if (executable || err == nil && path == inLib) && !isSelf(path) {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("the real %s: %w: neither %s nor another %s on PATH; set ENVOYSHIM_REAL to it", name, errNotFound, inLib, name)
+}
+
+// isSelf reports whether path is this program: the same file, or a copy of any
+// version of it.
+func isSelf(path string) bool {
+	self, err1 := os.Stat("/proc/self/exe")
+	other, err2 := os.Stat(path)
+	if err1 == nil && err2 == nil && os.SameFile(self, other) {
+		return true
+	}
+	info, err := elfinfo.Read(path)
+	return err == nil && info.Shim
+}
+
+// holdable says why the program at path cannot be held, if so.
+func holdable(path string) error {
+	info, err := elfinfo.Read(path)
+	switch {
+	case errors.Is(err, elfinfo.ErrNotELF):
+		return fmt.Errorf("%s is not an ELF file: only an ELF can be held", path)
+	case errors.Is(err, fs.ErrPermission):
+		return nil // unreadable but perhaps executable: execve and ptrace tell
+	case err != nil:
+		return err
+	case info.Kind == elfinfo.NoProgram:
+		return fmt.Errorf("%s is an ELF file but no program", path)
+	case !info.Native():
+		return fmt.Errorf("%s is for %s, not for this machine", path, info.Machine)
+	}
+	return nil
+}
+
+// execError explains why execve of path failed and gives the exit status a shell would:
+// 127 when it was not found, else 126.
+func execError(path string, err error) (error, int) {
+	info, ierr := elfinfo.Read(path)
+	_, serr := os.Stat(path)
+	switch {
+	case errors.Is(err, unix.ENOENT) && serr == nil && ierr == nil && info.Interp != "":
+		return fmt.Errorf("execute %s: its loader %s: %w", path, info.Interp, err), 127
+	case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR):
+		return fmt.Errorf("execute %s: %w; set ENVOYSHIM_REAL to the real ELF", path, err), 127
+	case errors.Is(err, unix.ENOEXEC) && ierr == nil && !info.Native():
+		return fmt.Errorf("execute %s: it is for %s, not for this machine: %w", path, info.Machine, err), 126
+	case errors.Is(err, unix.EACCES) && serr == nil:
+		if st, e := os.Stat(path); e == nil && st.IsDir() {
+			return fmt.Errorf("execute %s: it is a directory", path), 126
+		}
+		return fmt.Errorf("execute %s: not executable for uid %d: %w", path, os.Geteuid(), err), 126
+	}
+	return fmt.Errorf("execute %s: %w", path, err), 126
+}

@@ -1,0 +1,665 @@
+package launcher
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
+
+	"github.com/envoyshim/envoyshim/internal/procfs"
+	"github.com/envoyshim/envoyshim/internal/rsp"
+	"github.com/envoyshim/envoyshim/internal/tracee"
+)
+
+// ended says how a session came to its end.
+type how string
+
+const (
+	byDetach     how = "detach"
+	byQuit       how = "quit"       // the client asked to kill, which counts as detach
+	byLoss       how = "lost"       // the connection dropped
+	byDisconnect how = "disconnect" // envoyshim disconnect
+	byCrash      how = "crash"      // the debug server ended by itself
+	byExit       how = "exit"       // the process ended
+)
+
+type ending struct {
+	how      how
+	attached bool // the client had been served
+	err      error
+}
+
+// answerTime bounds each answer that the session itself asks of the debug server.
+const answerTime = 10 * time.Second
+
+// session stands between one client and its debug server. It passes everything on but for
+// the few packets by which this port differs from the bare server (RATIONALE.md):
+//
+//   - the stop that the hold leaves behind (SIGCONT) is not shown;
+//   - "k" detaches: a client that quits must not kill Envoy;
+//   - a client that goes without a word leaves Envoy on hold, breakpoints
+//     taken out.
+//
+// One goroutine runs it, with two blocking descriptors and poll(2).
+type session struct {
+	backend    backend
+	path       string
+	pid        int
+	stopped    bool // in group-stop when the client came
+	signal     func(unix.Signal) error
+	log        zerolog.Logger
+	client     *os.File
+	first      []byte // what the client has sent so far
+	onAttached func()
+	ended      chan struct{}
+
+	mu      sync.Mutex
+	dropped bool // by disconnect
+
+	server    *os.File
+	cmd       *exec.Cmd
+	said      lastLine // of the server's stderr
+	fromC     rsp.Splitter
+	fromS     rsp.Splitter
+	attached  bool
+	noAck     bool
+	multi     bool   // process ids in packets
+	asked     string // the request whose reply is awaited: "noack" or "supported"
+	running   bool
+	swallow   bool   // a job-control stop is still to come
+	resumedBy []byte // the packet that set it running
+	points    breakpoints
+	buf       [64 << 10]byte
+}
+
+// drop ends the session as if the client had gone.
+func (s *session) drop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dropped = true
+	_ = unix.Shutdown(int(s.client.Fd()), unix.SHUT_RDWR)
+}
+
+// run serves the client until it, its server or the process is gone.
+func (s *session) run() (end ending) {
+	defer close(s.ended)
+	defer s.client.Close()
+	points, err := openBreakpoints(s.pid)
+	if err != nil {
+		return ending{how: byCrash, err: fmt.Errorf("read the memory of process %d: %w", s.pid, err)}
+	}
+	s.points = points
+	defer points.close()
+	if err := s.start(); err != nil {
+		return ending{how: byCrash, err: err}
+	}
+	defer s.stop()
+	end.how, end.err = s.proxy()
+	end.attached = s.attached
+	s.mu.Lock()
+	if s.dropped && end.how == byLoss {
+		end.how = byDisconnect
+	}
+	s.mu.Unlock()
+	switch end.how {
+	case byLoss, byDisconnect:
+		if err := s.leave(true); err != nil {
+			end.err = s.rescue(err)
+		}
+	case byCrash:
+		end.err = s.rescue(end.err)
+	}
+	return end
+}
+
+// start launches the debug server on one end of a socket pair.
+func (s *session) start() error {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("create a socket pair: %w", err)
+	}
+	s.server = os.NewFile(uintptr(pair[0]), "debug server")
+	theirs := os.NewFile(uintptr(pair[1]), "debug server's end")
+	defer theirs.Close()
+	s.cmd = s.backend.command(s.path, s.pid, theirs)
+	s.said.log = s.log
+	s.cmd.Stderr = &s.said // never Envoy's stderr: it would be kept open
+	s.cmd.WaitDelay = time.Second
+	if err := s.cmd.Start(); err != nil {
+		s.server.Close()
+		return fmt.Errorf("start %s: %w", s.path, err)
+	}
+	return nil
+}
+
+// stop ends the debug server. It detaches by itself when its connection closes;
+// when it hangs it is killed, and the kernel detaches.
+func (s *session) stop() {
+	_ = s.server.Close()
+	hung := time.AfterFunc(answerTime, func() { _ = s.cmd.Process.Kill() })
+	_ = s.cmd.Wait()
+	hung.Stop()
+}
+
+// proxy carries bytes until one side is gone.
+func (s *session) proxy() (how, error) {
+	// The server attaches before it reads. Until its first reply proves that, it
+	// gets one packet only.
+	s.fromC.Write(s.first)
+	if err := s.forwardFirst(); err != nil {
+		return byCrash, err
+	}
+	poll := []unix.PollFd{{Fd: int32(s.client.Fd()), Events: unix.POLLIN}, {Fd: int32(s.server.Fd()), Events: unix.POLLIN}}
+	for {
+		if _, err := unix.Poll(poll, -1); err != nil && err != unix.EINTR {
+			return byCrash, fmt.Errorf("poll: %w", err)
+		}
+		if poll[1].Revents != 0 {
+			n, err := s.server.Read(s.buf[:])
+			if err != nil || n == 0 {
+				return s.serverGone()
+			}
+			s.fromS.Write(s.buf[:n])
+			if h, err := s.serverSaid(); h != "" || err != nil {
+				return h, err
+			}
+		}
+		if poll[0].Revents != 0 && s.attached {
+			n, err := s.client.Read(s.buf[:])
+			if err != nil || n == 0 {
+				return byLoss, nil
+			}
+			s.fromC.Write(s.buf[:n])
+			if h, err := s.clientSaid(); h != "" || err != nil {
+				return h, err
+			}
+		} else if poll[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0 {
+			return byLoss, nil
+		}
+		// Before the attach the client waits; its POLLIN would only spin.
+		poll[0].Events = 0
+		if s.attached {
+			poll[0].Events = unix.POLLIN
+		}
+	}
+}
+
+// forwardFirst sends the client's first packet to the server, with the acks
+// before it.
+func (s *session) forwardFirst() error {
+	for {
+		token, err := s.fromC.Next()
+		if err != nil || token == nil {
+			return err
+		}
+		s.note(token)
+		if _, err := s.server.Write(token); err != nil {
+			return s.serverError(err)
+		}
+		if token[0] == '$' {
+			return nil
+		}
+	}
+}
+
+// serverGone tells an end of the process from a crash of the server.
+func (s *session) serverGone() (how, error) {
+	if state, _ := processState(s.pid); state == Exited {
+		return byExit, nil
+	}
+	_ = s.cmd.Process.Kill() // it closed the connection; make its end certain
+	_ = s.cmd.Wait()
+	return byCrash, s.serverError(errors.New("it ended"))
+}
+
+func (s *session) serverError(err error) error {
+	if said := s.said.get(); said != "" {
+		return fmt.Errorf("%s: %w: %s", s.path, err, said)
+	}
+	return fmt.Errorf("%s: %w", s.path, err)
+}
+
+// clientSaid handles what the client sent: all of it goes to the server in one
+// write, but for what this port answers itself.
+func (s *session) clientSaid() (how, error) {
+	var out []byte
+	flush := func() error {
+		if len(out) == 0 {
+			return nil
+		}
+		_, err := s.server.Write(out)
+		out = out[:0]
+		return err
+	}
+	for {
+		token, err := s.fromC.Next()
+		if err != nil {
+			return byLoss, fmt.Errorf("%s client: %w", s.backend.dialect, err)
+		}
+		if token == nil {
+			break
+		}
+		payload := rsp.Payload(token)
+		leaving := isDetach(payload)
+		if leaving || isKill(payload) {
+			if flush() != nil {
+				return s.serverGone()
+			}
+			s.ack()
+			if err := s.leave(false); err != nil {
+				return byCrash, s.serverError(err)
+			}
+			if leaving {
+				_, _ = s.client.Write(rsp.Packet("OK"))
+				return byDetach, nil
+			}
+			// lldb waits for an exit reply, gdb for none.
+			_, _ = s.client.Write(rsp.Packet("X09"))
+			return byQuit, nil
+		}
+		s.note(token)
+		out = append(out, token...)
+	}
+	if flush() != nil {
+		return s.serverGone()
+	}
+	return "", nil
+}
+
+// note keeps track of what a packet from the client means for a later leave.
+func (s *session) note(token []byte) {
+	payload := rsp.Payload(token)
+	if len(payload) == 0 {
+		return
+	}
+	switch {
+	case bytes.Equal(payload, []byte("QStartNoAckMode")):
+		s.asked = "noack"
+	case bytes.HasPrefix(payload, []byte("qSupported")):
+		s.asked = "supported"
+		s.multi = bytes.Contains(payload, []byte("multiprocess+"))
+	case isResume(payload):
+		s.running, s.resumedBy = true, bytes.Clone(token)
+	case payload[0] == 'Z' || payload[0] == 'z':
+		s.points.note(string(payload))
+	}
+}
+
+// serverSaid handles what the server sent, likewise.
+func (s *session) serverSaid() (how, error) {
+	var out []byte
+	ended := false
+	for {
+		token, err := s.fromS.Next()
+		if err != nil {
+			return byCrash, s.serverError(err)
+		}
+		if token == nil {
+			break
+		}
+		if !s.attached {
+			s.attached = true
+			if err := s.wake(); err != nil {
+				return byCrash, err
+			}
+			s.onAttached()
+		}
+		payload := rsp.Payload(token)
+		if s.hides(payload) {
+			s.swallow = false
+			s.ackServer()
+			if _, err := s.server.Write(s.resumedBy); err != nil {
+				return s.serverGone()
+			}
+			if err := s.eatAck(); err != nil {
+				return s.serverGone()
+			}
+			continue
+		}
+		s.noteReply(payload)
+		ended = ended || s.running && isExit(payload)
+		if s.running && isStop(payload) {
+			s.running = false
+		}
+		out = append(out, token...)
+	}
+	if len(out) > 0 {
+		if _, err := s.client.Write(out); err != nil {
+			return byLoss, nil
+		}
+	}
+	if ended {
+		return byExit, nil
+	}
+	return "", nil
+}
+
+func (s *session) noteReply(payload []byte) {
+	if payload == nil {
+		return
+	}
+	switch s.asked {
+	case "noack":
+		s.noAck = string(payload) == "OK"
+	case "supported":
+		s.multi = s.multi && bytes.Contains(payload, []byte("multiprocess+"))
+	}
+	s.asked = ""
+}
+
+// wake ends the group-stop of a held process once the server traces it: all
+// threads are in ptrace-stop, so nothing runs, but the SIGCONT will show as a stop
+// at the next resume, before any instruction. That stop is the one to hide.
+func (s *session) wake() error {
+	if !s.stopped {
+		return nil
+	}
+	if err := s.signal(unix.SIGCONT); err != nil {
+		return err
+	}
+	// If every thread blocks SIGCONT it stays pending, and no stop will come.
+	st, err := procfs.ReadStatus(s.pid)
+	s.swallow = err == nil && st.SigBlk&(1<<(unix.SIGCONT-1)) == 0
+	return nil
+}
+
+// hides reports a stop reply that the hold caused.
+func (s *session) hides(payload []byte) bool {
+	return s.swallow && s.running && len(payload) >= 3 && (payload[0] == 'T' || payload[0] == 'S') &&
+		slices.Contains(s.backend.jobControl, string(payload[1:3]))
+}
+
+// leave takes the client's place: it stops the process if it runs, takes out the
+// client's breakpoints and detaches. With stay the process is left in
+// group-stop where it is, else it runs.
+func (s *session) leave(stay bool) error {
+	if !s.attached {
+		return nil // the server sees its connection close
+	}
+	if s.running {
+		if _, err := s.server.Write([]byte{rsp.Interrupt}); err != nil {
+			return err
+		}
+		payload, err := s.await(isStop)
+		if err != nil {
+			return err
+		}
+		s.running = false
+		if isExit(payload) {
+			return nil
+		}
+	}
+	for _, point := range s.points.inserted() {
+		if _, err := s.ask("z" + point[1:]); err != nil {
+			return err
+		}
+		s.points.note("z" + point[1:])
+	}
+	if stay {
+		// Queued now, taken when the detach lets the threads go.
+		if err := s.signal(unix.SIGSTOP); err != nil {
+			return err
+		}
+	}
+	request := "D"
+	if s.multi {
+		request = fmt.Sprintf("D;%x", s.pid)
+	}
+	payload, err := s.ask(request)
+	if err != nil {
+		return err
+	}
+	if string(payload) != "OK" {
+		return fmt.Errorf("detach refused: %s", payload)
+	}
+	return s.settle(stay)
+}
+
+// settle waits for the state that the detach was to give, which no event
+// tells anyone but the parent, and helps it: gdbserver can leave a process
+// stopped.
+func (s *session) settle(stay bool) error {
+	for end := time.Now().Add(answerTime); ; time.Sleep(time.Millisecond) {
+		switch state, _ := processState(s.pid); {
+		case state == Exited:
+			return nil
+		case stay && state == Held:
+			return nil
+		case stay && state == Running:
+			if err := s.signal(unix.SIGSTOP); err != nil {
+				return err
+			}
+		case !stay && state == Held:
+			return s.signal(unix.SIGCONT)
+		case !stay && state == Running:
+			return nil
+		}
+		if time.Now().After(end) {
+			return errors.New("the debug server does not let the process go")
+		}
+	}
+}
+
+// rescue puts a process on hold whose debug server is gone or does not answer, with the
+// bytes under its breakpoints put back from memory read before.
+func (s *session) rescue(cause error) error {
+	_ = s.cmd.Process.Kill()
+	if err := s.signal(unix.SIGSTOP); err != nil {
+		return cause
+	}
+	_ = s.server.Close()
+	if err := s.settle(true); err != nil {
+		return fmt.Errorf("%w; %w", cause, err)
+	}
+	if err := s.points.restore(); err != nil {
+		return fmt.Errorf("%w; breakpoints are left in memory: %w", cause, err)
+	}
+	return cause
+}
+
+// ask sends a request of our own to the server and returns its reply.
+func (s *session) ask(request string) ([]byte, error) {
+	if _, err := s.server.Write(rsp.Packet(request)); err != nil {
+		return nil, err
+	}
+	return s.await(func(payload []byte) bool { return !isOutput(payload) })
+}
+
+// await reads from the server until a packet that is wanted; the client is past
+// caring for the others.
+func (s *session) await(wanted func([]byte) bool) ([]byte, error) {
+	deadline := time.Now().Add(answerTime)
+	for {
+		token, err := s.fromS.Next()
+		if err != nil {
+			return nil, err
+		}
+		if token == nil {
+			if err := s.readServer(deadline); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		payload := rsp.Payload(token)
+		if payload == nil {
+			continue
+		}
+		s.ackServer()
+		if wanted(payload) {
+			return bytes.Clone(payload), nil
+		}
+	}
+}
+
+func (s *session) readServer(deadline time.Time) error {
+	poll := []unix.PollFd{{Fd: int32(s.server.Fd()), Events: unix.POLLIN}}
+	left := time.Until(deadline)
+	if left <= 0 {
+		return errors.New("the debug server does not answer")
+	}
+	n, err := unix.Poll(poll, int(left.Milliseconds())+1)
+	if err == unix.EINTR || err == nil && n == 0 {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	got, err := s.server.Read(s.buf[:])
+	if err == nil && got == 0 {
+		err = io.EOF
+	}
+	if err != nil {
+		return err
+	}
+	s.fromS.Write(s.buf[:got])
+	return nil
+}
+
+// ack acknowledges to the client a packet that the server never sees.
+func (s *session) ack() {
+	if !s.noAck {
+		_, _ = s.client.Write([]byte{'+'})
+	}
+}
+
+// ackServer acknowledges to the server a packet that the client never sees.
+func (s *session) ackServer() {
+	if !s.noAck {
+		_, _ = s.server.Write([]byte{'+'})
+	}
+}
+
+// eatAck takes the server's ack of a packet that the client did not send.
+func (s *session) eatAck() error {
+	if s.noAck {
+		return nil
+	}
+	for deadline := time.Now().Add(answerTime); ; {
+		token, err := s.fromS.Next()
+		if err != nil || token != nil {
+			return err
+		}
+		if err := s.readServer(deadline); err != nil {
+			return err
+		}
+	}
+}
+
+// The packets below are those of the GDB manual, "Remote Protocol", "Packets" and "Stop
+// Reply Packets".
+
+func isDetach(p []byte) bool {
+	return string(p) == "D" || bytes.HasPrefix(p, []byte("D;"))
+}
+
+func isKill(p []byte) bool { return string(p) == "k" }
+
+func isResume(p []byte) bool {
+	switch p[0] {
+	case 'c', 'C', 's', 'S':
+		return true
+	}
+	return bytes.HasPrefix(p, []byte("vCont;"))
+}
+
+func isStop(p []byte) bool {
+	return len(p) > 0 && (p[0] == 'T' || p[0] == 'S' || p[0] == 'N' || isExit(p))
+}
+
+func isExit(p []byte) bool { return len(p) > 0 && (p[0] == 'W' || p[0] == 'X') }
+
+// isOutput is console output that may come at any time while running.
+func isOutput(p []byte) bool { return len(p) > 1 && p[0] == 'O' && string(p) != "OK" }
+
+// lastLine keeps the last line that a debug server wrote, for an error message,
+// and logs all of them at debug level.
+type lastLine struct {
+	mu   sync.Mutex
+	log  zerolog.Logger
+	line string
+}
+
+func (l *lastLine) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for line := range strings.Lines(string(p)) {
+		if line = strings.TrimSpace(line); line != "" {
+			l.line = line
+			l.log.Debug().Str("server", line).Msg("debug server")
+		}
+	}
+	return len(p), nil
+}
+
+func (l *lastLine) get() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.line
+}
+
+// breakpoints are those that the client has inserted with Z packets (GDB manual,
+// "Packets", Z0-Z4), with the bytes that were in memory before.
+type breakpoints struct {
+	mem      *tracee.Memory
+	original map[string][]byte // by "Z0,addr,kind"
+}
+
+func openBreakpoints(pid int) (breakpoints, error) {
+	mem, err := tracee.OpenMemory(pid)
+	return breakpoints{mem, map[string][]byte{}}, err
+}
+
+func (b breakpoints) close() { _ = b.mem.Close() }
+
+// note records a Z or z packet that is about to go to the server.
+func (b breakpoints) note(payload string) {
+	point, _, _ := strings.Cut(payload, ";") // conditions and commands follow
+	key := "Z" + point[1:]
+	if payload[0] == 'z' {
+		delete(b.original, key)
+		return
+	}
+	if _, there := b.original[key]; there {
+		return
+	}
+	b.original[key] = nil
+	var typ, addr, size uint64
+	if n, _ := fmt.Sscanf(point, "Z%x,%x,%x", &typ, &addr, &size); n == 3 && typ == 0 && size <= 16 {
+		old := make([]byte, size)
+		if err := b.mem.ReadAt(old, addr); err == nil {
+			b.original[key] = old
+		}
+	}
+}
+
+func (b breakpoints) inserted() []string {
+	points := make([]string, 0, len(b.original))
+	for p := range b.original {
+		points = append(points, p)
+	}
+	slices.Sort(points)
+	return points
+}
+
+// restore writes back the bytes under software breakpoints.
+func (b breakpoints) restore() error {
+	for point, old := range b.original {
+		var typ, addr uint64
+		if n, _ := fmt.Sscanf(point, "Z%x,%x", &typ, &addr); n != 2 || old == nil {
+			continue
+		}
+		if err := b.mem.WriteAt(old, addr); err != nil {
+			return fmt.Errorf("write at %#x: %w", addr, err)
+		}
+	}
+	return nil
+}

