@@ -29,9 +29,16 @@ type backend struct {
 	names    func() []string // candidates on PATH and in LibDir, best first
 	install  string
 	command  func(path string, pid int, conn *os.File) *exec.Cmd
-	// jobControl are the signals of a stop reply that group-stop leaves behind, in
-	// this server's numbering: SIGSTOP and SIGCONT.
-	jobControl []string
+	sigstop  string // SIGSTOP in its stop replies, two hex digits
+	// interrupts: an interrupt byte stops the process. gdbserver sends SIGINT to the
+	// process group of that number, which does not exist when the process leads
+	// none, as a child of pilot-agent; then SIGINT is for us to send.
+	interrupts bool
+	// dropsSignal: a detach loses the signal that the process was stopped at. Its
+	// stop replies then use the host's numbers.
+	dropsSignal bool
+	// wakesOnDetach: a detach sends SIGCONT, which would undo a SIGSTOP queued before.
+	wakesOnDetach bool
 }
 
 var backends = []backend{gdbserver, lldbServer}
@@ -98,7 +105,7 @@ var gdbserver = backend{
 		cmd.Stdin, cmd.Stdout = conn, conn
 		return cmd
 	},
-	jobControl: []string{"11", "13"}, // GDB_SIGNAL_STOP, GDB_SIGNAL_CONT (gdb/signals.def)
+	sigstop: "11", // GDB_SIGNAL_STOP (gdb/signals.def)
 }
 
 var lldbServer = backend{
@@ -112,7 +119,10 @@ var lldbServer = backend{
 		cmd.ExtraFiles = []*os.File{conn}
 		return cmd
 	},
-	jobControl: []string{fmt.Sprintf("%02x", int(unix.SIGSTOP)), fmt.Sprintf("%02x", int(unix.SIGCONT))},
+	sigstop:       fmt.Sprintf("%02x", int(unix.SIGSTOP)),
+	interrupts:    true,
+	dropsSignal:   true,
+	wakesOnDetach: true,
 }
 
 // lldbServerNames returns lldb-server, then lldb-server-N as found on PATH and in

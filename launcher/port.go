@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"time"
@@ -99,9 +100,11 @@ func (s *supervisor) admit(conn *net.TCPConn, first []byte, d dialect) {
 	peer := conn.RemoteAddr().String()
 	refuse := func(why string) {
 		s.log.Warn().Int("pid", s.PID).Str("client", peer).Msg("connection closed: " + why)
-		// The client shows the text of an error reply; it asked something.
-		_, _ = conn.Write(rsp.Packet("E.envoyshim: " + why))
-		_ = conn.Close()
+		if d == dialectLLDB {
+			_ = conn.Close() // lldb 19 waits for ever after an error reply
+			return
+		}
+		go sayAndClose(conn, "E.envoyshim: "+why)
 	}
 	if s.session != nil {
 		refuse(fmt.Sprintf("the %s client at %s is attached; one client at a time", s.status.Debugger, s.status.Client))
@@ -152,6 +155,17 @@ func (s *supervisor) admit(conn *net.TCPConn, first []byte, d dialect) {
 		end := ses.run()
 		s.do <- func() { s.finish(ses, end) }
 	}(s.session)
+}
+
+// sayAndClose answers the client's first packet with an error text (GDB manual,
+// "Standard Replies"). It closes only when the client has, or after a moment: a
+// close with bytes unread would reset the connection, and the text be lost.
+func sayAndClose(conn *net.TCPConn, text string) {
+	defer conn.Close()
+	_, _ = conn.Write(append([]byte{'+'}, rsp.Packet(text)...))
+	_ = conn.CloseWrite()
+	_ = conn.SetReadDeadline(time.Now().Add(time.Second))
+	_, _ = io.Copy(io.Discard, conn)
 }
 
 // finish records how a session ended.

@@ -15,7 +15,6 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 
-	"github.com/envoyshim/envoyshim/internal/procfs"
 	"github.com/envoyshim/envoyshim/internal/rsp"
 	"github.com/envoyshim/envoyshim/internal/tracee"
 )
@@ -44,7 +43,8 @@ const answerTime = 10 * time.Second
 // session stands between one client and its debug server. It passes everything on but for
 // the few packets by which this port differs from the bare server (RATIONALE.md):
 //
-//   - the stop that the hold leaves behind (SIGCONT) is not shown;
+//   - while it is stopped a SIGSTOP is queued that holds it if the server dies; the
+//     stop that this causes is not shown;
 //   - "k" detaches: a client that quits must not kill Envoy;
 //   - a client that goes without a word leaves Envoy on hold, breakpoints
 //     taken out.
@@ -65,20 +65,21 @@ type session struct {
 	mu      sync.Mutex
 	dropped bool // by disconnect
 
-	server    *os.File
-	cmd       *exec.Cmd
-	said      lastLine // of the server's stderr
-	fromC     rsp.Splitter
-	fromS     rsp.Splitter
-	attached  bool
-	noAck     bool
-	multi     bool   // process ids in packets
-	asked     string // the request whose reply is awaited: "noack" or "supported"
-	running   bool
-	swallow   bool   // a job-control stop is still to come
-	resumedBy []byte // the packet that set it running
-	points    breakpoints
-	buf       [64 << 10]byte
+	server     *os.File
+	cmd        *exec.Cmd
+	said       lastLine // of the server's stderr
+	fromC      rsp.Splitter
+	fromS      rsp.Splitter
+	attached   bool
+	noAck      bool
+	multi      bool   // process ids in packets
+	asked      string // the request whose reply is awaited: "noack" or "supported"
+	running    bool
+	guarded    bool        // a SIGSTOP is queued
+	resumedBy  []byte      // the packet that set it running
+	stopSignal unix.Signal // of the last stop, in the server's numbering
+	points     breakpoints
+	buf        [64 << 10]byte
 }
 
 // drop ends the session as if the client had gone.
@@ -160,8 +161,14 @@ func (s *session) proxy() (how, error) {
 	}
 	poll := []unix.PollFd{{Fd: int32(s.client.Fd()), Events: unix.POLLIN}, {Fd: int32(s.server.Fd()), Events: unix.POLLIN}}
 	for {
-		if _, err := unix.Poll(poll, -1); err != nil && err != unix.EINTR {
+		n, err := unix.Poll(poll, s.idleTime())
+		if err != nil && err != unix.EINTR {
 			return byCrash, fmt.Errorf("poll: %w", err)
+		}
+		if err == nil && n == 0 {
+			if err := s.guard(); err != nil {
+				return byCrash, err
+			}
 		}
 		if poll[1].Revents != 0 {
 			n, err := s.server.Read(s.buf[:])
@@ -266,6 +273,12 @@ func (s *session) clientSaid() (how, error) {
 			_, _ = s.client.Write(rsp.Packet("X09"))
 			return byQuit, nil
 		}
+		if token[0] == rsp.Interrupt {
+			if flush() != nil || s.interrupt() != nil {
+				return s.serverGone()
+			}
+			continue
+		}
 		s.note(token)
 		out = append(out, token...)
 	}
@@ -273,6 +286,15 @@ func (s *session) clientSaid() (how, error) {
 		return s.serverGone()
 	}
 	return "", nil
+}
+
+// interrupt asks for a stop of the running process, for the client or ourselves.
+func (s *session) interrupt() error {
+	if !s.backend.interrupts {
+		return s.signal(unix.SIGINT)
+	}
+	_, err := s.server.Write([]byte{rsp.Interrupt})
+	return err
 }
 
 // note keeps track of what a packet from the client means for a later leave.
@@ -288,7 +310,7 @@ func (s *session) note(token []byte) {
 		s.asked = "supported"
 		s.multi = bytes.Contains(payload, []byte("multiprocess+"))
 	case isResume(payload):
-		s.running, s.resumedBy = true, bytes.Clone(token)
+		s.running, s.resumedBy, s.stopSignal = true, bytes.Clone(token), 0
 	case payload[0] == 'Z' || payload[0] == 'z':
 		s.points.note(string(payload))
 	}
@@ -315,9 +337,9 @@ func (s *session) serverSaid() (how, error) {
 		}
 		payload := rsp.Payload(token)
 		if s.hides(payload) {
-			s.swallow = false
+			s.guarded = false
 			s.ackServer()
-			if _, err := s.server.Write(s.resumedBy); err != nil {
+			if _, err := s.server.Write(withoutSignal(s.resumedBy)); err != nil {
 				return s.serverGone()
 			}
 			if err := s.eatAck(); err != nil {
@@ -326,9 +348,10 @@ func (s *session) serverSaid() (how, error) {
 			continue
 		}
 		s.noteReply(payload)
-		ended = ended || s.running && isExit(payload)
 		if s.running && isStop(payload) {
 			s.running = false
+			s.stopSignal = stopSignal(payload)
+			ended = isExit(payload)
 		}
 		out = append(out, token...)
 	}
@@ -356,9 +379,9 @@ func (s *session) noteReply(payload []byte) {
 	s.asked = ""
 }
 
-// wake ends the group-stop of a held process once the server traces it: all
-// threads are in ptrace-stop, so nothing runs, but the SIGCONT will show as a stop
-// at the next resume, before any instruction. That stop is the one to hide.
+// wake ends the group-stop of a held process once the server traces it. All
+// threads are in ptrace-stop, so nothing runs: SIGCONT clears the group-stop, and the
+// guard's SIGSTOP clears the SIGCONT.
 func (s *session) wake() error {
 	if !s.stopped {
 		return nil
@@ -366,16 +389,44 @@ func (s *session) wake() error {
 	if err := s.signal(unix.SIGCONT); err != nil {
 		return err
 	}
-	// If every thread blocks SIGCONT it stays pending, and no stop will come.
-	st, err := procfs.ReadStatus(s.pid)
-	s.swallow = err == nil && st.SigBlk&(1<<(unix.SIGCONT-1)) == 0
-	return nil
+	return s.guard()
 }
 
-// hides reports a stop reply that the hold caused.
+// guardAfter is how long a stop lasts before it is guarded: bursts of steps stay
+// free of the extra stop that the guard costs.
+const guardAfter = 100 // milliseconds
+
+// idleTime is how long to poll: until the guard, or for ever.
+func (s *session) idleTime() int {
+	if s.attached && !s.running && !s.guarded {
+		return guardAfter
+	}
+	return -1
+}
+
+// guard queues a SIGSTOP while the process is in ptrace-stop. If the debug server or
+// this supervisor dies now, the kernel detaches and the process stops where it is, instead
+// of running into breakpoint bytes that nobody handles. At the next resume it is
+// reported before any instruction, and hidden.
+func (s *session) guard() error {
+	s.guarded = true
+	return s.signal(unix.SIGSTOP)
+}
+
+// unguard takes the SIGSTOP back: SIGCONT removes it from the queue (signal(7)),
+// and is itself ignored.
+func (s *session) unguard() error {
+	if !s.guarded {
+		return nil
+	}
+	s.guarded = false
+	return s.signal(unix.SIGCONT)
+}
+
+// hides reports the stop reply that the guard caused.
 func (s *session) hides(payload []byte) bool {
-	return s.swallow && s.running && len(payload) >= 3 && (payload[0] == 'T' || payload[0] == 'S') &&
-		slices.Contains(s.backend.jobControl, string(payload[1:3]))
+	return s.guarded && s.running && len(payload) >= 3 && (payload[0] == 'T' || payload[0] == 'S') &&
+		string(payload[1:3]) == s.backend.sigstop
 }
 
 // leave takes the client's place: it stops the process if it runs, takes out the
@@ -386,7 +437,7 @@ func (s *session) leave(stay bool) error {
 		return nil // the server sees its connection close
 	}
 	if s.running {
-		if _, err := s.server.Write([]byte{rsp.Interrupt}); err != nil {
+		if err := s.interrupt(); err != nil {
 			return err
 		}
 		payload, err := s.await(isStop)
@@ -404,10 +455,26 @@ func (s *session) leave(stay bool) error {
 		}
 		s.points.note("z" + point[1:])
 	}
+	if !stay {
+		if err := s.unguard(); err != nil {
+			return err
+		}
+	}
+	if s.backend.dropsSignal && deferrable(s.stopSignal) {
+		if err := s.signal(s.stopSignal); err != nil {
+			return err
+		}
+	}
 	if stay {
-		// Queued now, taken when the detach lets the threads go.
+		// Queued now, taken by the first thread that the detach lets go; the
+		// group-stop holds the others where they are.
 		if err := s.signal(unix.SIGSTOP); err != nil {
 			return err
+		}
+		if s.backend.wakesOnDetach {
+			// The end of a tracer detaches as well (ptrace(2)), without SIGCONT.
+			_ = s.cmd.Process.Kill()
+			return s.settle(stay)
 		}
 	}
 	request := "D"
@@ -571,11 +638,51 @@ func isResume(p []byte) bool {
 	return bytes.HasPrefix(p, []byte("vCont;"))
 }
 
+// withoutSignal is a resume packet that delivers no signal: its signal has been
+// delivered when the guard's stop comes.
+func withoutSignal(token []byte) []byte {
+	payload := string(rsp.Payload(token))
+	if !strings.HasPrefix(payload, "vCont;") {
+		if payload[0] == 'C' || payload[0] == 'S' {
+			_, addr, _ := strings.Cut(payload, ";")
+			return rsp.Packet(strings.ToLower(payload[:1]) + addr)
+		}
+		return token
+	}
+	actions := strings.Split(payload, ";")
+	for i, a := range actions[1:] {
+		if (a[0] == 'C' || a[0] == 'S') && len(a) >= 3 {
+			actions[i+1] = strings.ToLower(a[:1]) + a[3:]
+		}
+	}
+	return rsp.Packet(strings.Join(actions, ";"))
+}
+
 func isStop(p []byte) bool {
 	return len(p) > 0 && (p[0] == 'T' || p[0] == 'S' || p[0] == 'N' || isExit(p))
 }
 
 func isExit(p []byte) bool { return len(p) > 0 && (p[0] == 'W' || p[0] == 'X') }
+
+// stopSignal is the signal of a T or S reply, 0 for others.
+func stopSignal(p []byte) unix.Signal {
+	var n int
+	if len(p) >= 3 && (p[0] == 'T' || p[0] == 'S') {
+		_, _ = fmt.Sscanf(string(p[1:3]), "%x", &n)
+	}
+	return unix.Signal(n)
+}
+
+// deferrable reports a signal that was on its way to the process when it stopped. Those
+// of the debugger's own stops are not, and those of a fault come again with the
+// instruction.
+func deferrable(sig unix.Signal) bool {
+	switch sig {
+	case 0, unix.SIGTRAP, unix.SIGSTOP, unix.SIGCONT, unix.SIGSEGV, unix.SIGBUS, unix.SIGILL, unix.SIGFPE:
+		return false
+	}
+	return true
+}
 
 // isOutput is console output that may come at any time while running.
 func isOutput(p []byte) bool { return len(p) > 1 && p[0] == 'O' && string(p) != "OK" }

@@ -268,11 +268,12 @@ func startClient(t testing.TB, mode, elf, port string, commands ...string) *proc
 		argv = append(argv, "-o", "script print('re'+'ady', flush=True)", elf)
 	}
 	cmd := exec.Command(argv[0], argv[1:]...)
-	_, err := cmd.StdinPipe() // open, so that the client waits for commands
+	stdin, err := cmd.StdinPipe() // open, so that the client waits for commands
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := startCmd(t, nil, cmd)
+	p.stdin = stdin
 	p.out.await(t, "ready")
 	return p
 }
@@ -299,7 +300,7 @@ func TestLostClientLeavesItHeld(t *testing.T) {
 						t.Fatalf("status %v", attached)
 					}
 					if where == "running" {
-						fmt.Fprintln(c.cmd.Stdin.(interface{ Write([]byte) (int, error) }), "continue")
+						fmt.Fprintln(c.stdin, "continue")
 						awaitLive(t, admin)
 					}
 					_, from := s.eventFrom("attached", 0)
@@ -420,7 +421,6 @@ func TestSignalsUnderADebugger(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			s := hold(t, mode, probe(t), "kill", "15")
 			out := client(t, probe(t), s.port, "continue", "continue")
-			contains(t, out, "SIGTERM")
 			if n := strings.Count(out, "stop reason = signal SIGTERM") + strings.Count(out, "received signal SIGTERM"); n != 1 {
 				t.Fatalf("SIGTERM was shown %d times:\n%s", n, out)
 			}

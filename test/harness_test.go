@@ -88,10 +88,11 @@ func copyFile(t testing.TB, from, to string) {
 
 // process is a started program whose output is collected, line by line.
 type process struct {
-	t   testing.TB
-	cmd *exec.Cmd
-	out *lines // stdout
-	err *lines // stderr
+	t     testing.TB
+	cmd   *exec.Cmd
+	stdin io.Writer
+	out   *lines // stdout
+	err   *lines // stderr
 
 	waited  sync.Once
 	waitErr error
@@ -289,7 +290,8 @@ func gdb(t testing.TB, elf string, commands ...string) string {
 // lldb runs a real lldb likewise.
 func lldb(t testing.TB, elf string, commands ...string) string {
 	t.Helper()
-	argv := []string{"lldb-19", "-x", "-b"}
+	// A signal counts as a crash, at which a batch ends unless told to go on.
+	argv := []string{"lldb-19", "-x", "-b", "-k", "continue"}
 	for _, c := range commands {
 		argv = append(argv, "-o", c)
 	}

@@ -94,7 +94,7 @@ func sameText(t testing.TB, pid int) {
 		var from, to, offset uint64
 		var perms, dev, path string
 		var inode uint64
-		if n, _ := fmt.Sscanf(line, "%x-%x %s %x %s %d %s", &from, &to, &perms, &offset, &dev, &inode, &path); n != 7 || perms != "r-xp" {
+		if n, _ := fmt.Sscanf(line, "%x-%x %s %x %s %d %s", &from, &to, &perms, &offset, &dev, &inode, &path); n != 7 || perms != "r-xp" || inode == 0 {
 			continue
 		}
 		file, err := os.Open(path)

@@ -461,11 +461,17 @@ func (p *traced) setWord(t testing.TB, addr, value uint64) {
 
 func (p *traced) text(t testing.TB, addr uint64) string {
 	t.Helper()
-	b := make([]byte, 4096)
-	if _, err := unix.PtracePeekData(p.Pid, uintptr(addr), b); err != nil {
+	mem, err := os.Open(fmt.Sprintf("/proc/%d/mem", p.Pid))
+	if err != nil {
 		t.Fatal(err)
 	}
-	text, _, _ := bytes.Cut(b, []byte{0})
+	defer mem.Close()
+	b := make([]byte, 4096)
+	n, _ := mem.ReadAt(b, int64(addr)) // the stack may end before that
+	text, _, ok := bytes.Cut(b[:n], []byte{0})
+	if !ok {
+		t.Fatalf("no string at %#x", addr)
+	}
 	return string(text)
 }
 
