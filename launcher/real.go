@@ -78,7 +78,7 @@ func holdable(path string) error {
 // 127 when it was not found, else 126.
 func execError(path string, err error) (error, int) {
 	info, ierr := elfinfo.Read(path)
-	_, serr := os.Stat(path)
+	stat, serr := os.Stat(path)
 	switch {
 	case errors.Is(err, unix.ENOENT) && serr == nil && ierr == nil && info.Interp != "":
 		return fmt.Errorf("execute %s: its loader %s: %w", path, info.Interp, err), 127
@@ -86,10 +86,9 @@ func execError(path string, err error) (error, int) {
 		return fmt.Errorf("execute %s: %w; set ENVOYSHIM_REAL to the real ELF", path, err), 127
 	case errors.Is(err, unix.ENOEXEC) && ierr == nil && !info.Native():
 		return fmt.Errorf("execute %s: it is for %s, not for this machine: %w", path, info.Machine, err), 126
-	case errors.Is(err, unix.EACCES) && serr == nil:
-		if st, e := os.Stat(path); e == nil && st.IsDir() {
-			return fmt.Errorf("execute %s: it is a directory", path), 126
-		}
+	case errors.Is(err, unix.EACCES) && serr == nil && stat.IsDir():
+		return fmt.Errorf("execute %s: it is a directory", path), 126
+	case errors.Is(err, unix.EACCES):
 		return fmt.Errorf("execute %s: not executable for uid %d: %w", path, os.Geteuid(), err), 126
 	}
 	return fmt.Errorf("execute %s: %w", path, err), 126

@@ -68,11 +68,23 @@ func trials(n int) int {
 // and returns its path.
 func install(t testing.TB, name string) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), name)
-	if err := os.Link(cli(t), path); err != nil {
-		copyFile(t, cli(t), path)
-	}
+	path := filepath.Join(sharedDir(t), name)
+	copyFile(t, cli(t), path)
 	return path
+}
+
+// sharedDir is a temporary directory that every uid may enter, unlike t.TempDir.
+func sharedDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "envoyshim-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 func copyFile(t testing.TB, from, to string) {

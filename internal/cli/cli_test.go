@@ -1,0 +1,184 @@
+package cli_test
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+var envoyshim string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "cli")
+	if err != nil {
+		panic(err)
+	}
+	envoyshim = filepath.Join(dir, "envoyshim")
+	build := exec.Command("go", "build", "-o", envoyshim, "github.com/envoyshim/envoyshim")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	build.Stderr = os.Stderr
+	code := 1
+	if build.Run() == nil {
+		code = m.Run()
+	}
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// run runs the command line, alone in a pid namespace: what others hold on this machine is
+// not seen.
+func run(t *testing.T, env []string, args ...string) (stdout, stderr string, status int) {
+	t.Helper()
+	cmd := exec.Command("unshare", append([]string{"--pid", "--fork", "--mount-proc", envoyshim}, args...)...)
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, env...)
+	var out, errw strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &errw
+	err := cmd.Run()
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return out.String(), errw.String(), cmd.ProcessState.ExitCode()
+}
+
+const help = `Usage: envoyshim <command> [flags]
+
+Hold the real Envoy before its first instruction, under any parent, and open a
+port for a remote debugger.
+
+In a proxy image this same program stands at /usr/local/bin/envoy and is steered
+by ENVOYSHIM_* variables (see "envoyshim run --help" for their names).
+
+Flags:
+  -h, --help       Show context-sensitive help.
+      --version    Print the version.
+
+Commands:
+  run           Run an ELF, held before its first instruction when --mode says
+                so.
+  status        List the processes under envoyshim in this container.
+  resume        Let a held process run.
+  wait          Wait until a process is held, attached, running or exited.
+  disconnect    Drop the attached debugger; back to held.
+  stdio         Connect standard input and output to the debug port.
+  doctor        Tell what would stop a debugger here, and the cure.
+
+Run "envoyshim <command> --help" for more information on a command.
+`
+
+const statusHelp = `Usage: envoyshim status [flags]
+
+List the processes under envoyshim in this container.
+
+Flags:
+  -h, --help       Show context-sensitive help.
+      --version    Print the version.
+
+      --pid=N      Only this process.
+      --json       Print JSON: an array, one object a process.
+`
+
+const waitHelp = `Usage: envoyshim wait --for=STATE [flags]
+
+Wait until a process is held, attached, running or exited.
+
+Flags:
+  -h, --help         Show context-sensitive help.
+      --version      Print the version.
+
+      --for=STATE    held, attached, running or exited.
+      --pid=N        The process; else any, also one that starts later.
+      --timeout=D    Give up after this long (Go duration) with exit status 1;
+                     0 waits for ever.
+      --json         Print the process as JSON.
+`
+
+func TestOutput(t *testing.T) {
+	const (
+		see    = "; see envoyshim --help\n"
+		noneIs = " in this container; `envoyshim status` lists what there is\n"
+	)
+	for _, c := range []struct {
+		args   string
+		stdout string
+		stderr string
+		status int
+	}{
+		{"", help, "", 0},
+		{"--help", help, "", 0},
+		{"-h", help, "", 0},
+		{"status --help", statusHelp, "", 0},
+		{"wait --help", waitHelp, "", 0},
+		{"wait --for held --help", waitHelp, "", 0},
+
+		{"bogus", "", `envoyshim: unexpected argument bogus` + see, 2},
+		{"--bogus", "", `envoyshim: unknown flag --bogus` + see, 2},
+		{"status --bogus", "", `envoyshim: unknown flag --bogus` + see, 2},
+		{"status x", "", `envoyshim: unexpected argument x` + see, 2},
+		{"status --pid x", "", `envoyshim: --pid: expected a valid 64 bit int but got "x"` + see, 2},
+		{"wait", "", `envoyshim: missing flags: --for=STATE` + see, 2},
+		{"wait --for stopped", "", `envoyshim: --for must be one of "held","attached","running","exited" but got "stopped"` + see, 2},
+		{"wait --for held --timeout x", "", `envoyshim: --timeout: expected duration but got "x": time: invalid duration "x"` + see, 2},
+		{"run", "", `envoyshim: expected "<elf> ..."` + see, 2},
+		{"run --", "", `envoyshim: expected "<elf> ..."` + see, 2},
+		{"run --bogus true", "", `envoyshim: unknown flag --bogus` + see, 2},
+
+		{"status", "", "no process is under envoyshim in this container\n", 0},
+		{"status --json", "[]\n", "", 0},
+		{"status --pid 999999", "", "envoyshim: process 999999: no such process\n", 1},
+		{"status --json --pid 999999", "", "envoyshim: process 999999: no such process\n", 1},
+		{"resume", "", "envoyshim: no process is held" + noneIs, 1},
+		{"resume --pid 999999", "", "envoyshim: process 999999: no such process\n", 1},
+		{"disconnect", "", "envoyshim: no process is attached" + noneIs, 1},
+		{"stdio", "", "envoyshim: no process is open to debuggers" + noneIs, 1},
+		{"wait --for held --timeout 1ns", "", "envoyshim: timed out after 1ns: no process became held\n", 1},
+		{"wait --for held --pid 999999", "", "envoyshim: process 999999: no such process\n", 1},
+
+		{"run true", "", "", 0},
+		{"run -- sh -c :", "", "", 0},
+		{"run echo --mode x -- -h", "--mode x -- -h\n", "", 0},
+		{"run -- echo --mode x -- -h", "--mode x -- -h\n", "", 0},
+	} {
+		t.Run(c.args, func(t *testing.T) {
+			stdout, stderr, status := run(t, nil, strings.Fields(c.args)...)
+			if stdout != c.stdout || stderr != c.stderr || status != c.status {
+				t.Errorf("status %d, stdout\n%sstderr\n%swant %d\n%s\n%s", status, stdout, stderr, c.status, c.stdout, c.stderr)
+			}
+		})
+	}
+}
+
+func TestVersionIsOneLine(t *testing.T) {
+	stdout, stderr, status := run(t, nil, "--version")
+	if line, ok := strings.CutSuffix(stdout, "\n"); !ok || line == "" || strings.ContainsAny(line, "\n ") || stderr != "" || status != 0 {
+		t.Errorf("%q, %q, status %d", stdout, stderr, status)
+	}
+}
+
+func TestRunTakesAnEmptyVariableAsUnset(t *testing.T) {
+	for _, variable := range []string{"MODE", "LISTEN", "HOLD_TIMEOUT", "ON_FAILURE", "INSECURE", "LOG_LEVEL", "LOG_FORMAT", "ENVOY_FINE_GRAIN_LOG", "ENVOY_ARGS"} {
+		if stdout, stderr, status := run(t, []string{"ENVOYSHIM_" + variable + "="}, "run", "true"); stdout+stderr != "" || status != 0 {
+			t.Errorf("ENVOYSHIM_%s= : %q, %q, status %d", variable, stdout, stderr, status)
+		}
+	}
+}
+
+// The shim's own messages are on stderr: stdout is the program's.
+func TestRunRefusesWhatItCannotRun(t *testing.T) {
+	for _, c := range []struct {
+		path, want string
+		status     int
+	}{
+		{"no-such-program", `no-such-program: not found on PATH; name the ELF by its path`, 127},
+		{"/dev/null", `execute /dev/null: not executable for uid 0: permission denied`, 126},
+		{"/dev", `execute /dev: it is a directory`, 126},
+		{envoyshim, envoyshim + `: that is envoyshim itself; name the ELF to run`, 126},
+	} {
+		stdout, stderr, status := run(t, []string{"ENVOYSHIM_LOG_FORMAT=json"}, "run", c.path)
+		if stdout != "" || status != c.status || strings.Count(stderr, "\n") != 1 || !strings.Contains(stderr, `"message":"`+c.want+`"`) {
+			t.Errorf("%s: status %d, stdout %q, stderr %s; want %d, %s", c.path, status, stdout, stderr, c.status, c.want)
+		}
+	}
+}
