@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/envoyshim/envoyshim/internal/elfinfo"
 	"github.com/envoyshim/envoyshim/internal/procfs"
+	"github.com/envoyshim/envoyshim/internal/tracee"
 	"github.com/envoyshim/envoyshim/nsutil"
 )
 
@@ -178,8 +180,8 @@ func one(pid int, what string, fits func(Status) bool) (Status, error) {
 	return Status{}, fmt.Errorf("several processes are %s: choose one by --pid: %s", what, strings.Join(pids, ", "))
 }
 
-// Resume lets a held process run. Without a supervisor it sends SIGCONT itself, to a
-// process of the same uid or as root.
+// Resume lets a held process run. Without a supervisor it takes out what breakpoints a
+// debugger has left, and sends SIGCONT itself, to a process of the same uid or as root.
 func Resume(pid int) (Status, error) {
 	st, err := one(pid, "held", func(st Status) bool { return st.State == Held })
 	if err != nil {
@@ -196,6 +198,11 @@ func Resume(pid int) (Status, error) {
 		return st, fmt.Errorf("process %d is traced by process %d (%s); detach there", st.PID, st.Tracer, procfs.Comm(st.Tracer))
 	case Running:
 		return st, nil
+	}
+	// A debugger may have died with its supervisor. Where Yama forbids the look
+	// nothing can be done, and mostly nothing is left.
+	if err := tracee.RestoreText(st.PID); err != nil && !errors.Is(err, fs.ErrPermission) {
+		return st, fmt.Errorf("take breakpoints out of process %d: %w; `kill -CONT %d` resumes it as it is", st.PID, err, st.PID)
 	}
 	fd, err := unix.PidfdOpen(st.PID, 0)
 	if err != nil {

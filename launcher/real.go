@@ -76,20 +76,22 @@ func holdable(path string) error {
 
 // execError explains why execve of path failed and gives the exit status a shell would:
 // 127 when it was not found, else 126.
-func execError(path string, err error) (error, int) {
+func execError(path string, err error) (status int, why error) {
 	info, ierr := elfinfo.Read(path)
 	stat, serr := os.Stat(path)
 	switch {
 	case errors.Is(err, unix.ENOENT) && serr == nil && ierr == nil && info.Interp != "":
-		return fmt.Errorf("execute %s: its loader %s: %w", path, info.Interp, err), 127
+		return 127, fmt.Errorf("execute %s: its loader %s: %w", path, info.Interp, err)
+	case errors.Is(err, unix.ENOENT) && serr == nil:
+		return 127, fmt.Errorf("execute %s: the interpreter that its first line names: %w", path, err)
 	case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR):
-		return fmt.Errorf("execute %s: %w; set ENVOYSHIM_REAL to the real ELF", path, err), 127
+		return 127, fmt.Errorf("execute %s: %w; set ENVOYSHIM_REAL to the real ELF", path, err)
 	case errors.Is(err, unix.ENOEXEC) && ierr == nil && !info.Native():
-		return fmt.Errorf("execute %s: it is for %s, not for this machine: %w", path, info.Machine, err), 126
+		return 126, fmt.Errorf("execute %s: it is for %s, not for this machine: %w", path, info.Machine, err)
 	case errors.Is(err, unix.EACCES) && serr == nil && stat.IsDir():
-		return fmt.Errorf("execute %s: it is a directory", path), 126
+		return 126, fmt.Errorf("execute %s: it is a directory", path)
 	case errors.Is(err, unix.EACCES):
-		return fmt.Errorf("execute %s: not executable for uid %d: %w", path, os.Geteuid(), err), 126
+		return 126, fmt.Errorf("execute %s: not executable for uid %d: %w", path, os.Geteuid(), err)
 	}
-	return fmt.Errorf("execute %s: %w", path, err), 126
+	return 126, fmt.Errorf("execute %s: %w", path, err)
 }

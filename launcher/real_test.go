@@ -251,7 +251,7 @@ func TestExecErrorsAndHoldable(t *testing.T) {
 				if _, err := syscall.Wait4(pid, &ws, 0, nil); err != nil || c.exec != "" {
 					t.Errorf("it ran, %v; want %s", err, text(c.exec))
 				}
-			} else if got, status := execError(c.path, err); got.Error() != text(c.exec) || status != c.status {
+			} else if status, got := execError(c.path, err); got.Error() != text(c.exec) || status != c.status {
 				t.Errorf("%d %v, want %d %s", status, got, c.status, text(c.exec))
 			}
 			hold := ""

@@ -2,6 +2,8 @@ package launcher
 
 import (
 	"bytes"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -78,6 +80,7 @@ type session struct {
 	guarded    bool        // a SIGSTOP is queued
 	resumedBy  []byte      // the packet that set it running
 	stopSignal unix.Signal // of the last stop, in the server's numbering
+	trapped    uint64      // address of the software breakpoint of the last stop, or 0
 	points     breakpoints
 	buf        [64 << 10]byte
 }
@@ -311,6 +314,7 @@ func (s *session) note(token []byte) {
 		s.multi = bytes.Contains(payload, []byte("multiprocess+"))
 	case isResume(payload):
 		s.running, s.resumedBy, s.stopSignal = true, bytes.Clone(token), 0
+		s.trapped = 0
 	case payload[0] == 'Z' || payload[0] == 'z':
 		s.points.note(string(payload))
 	}
@@ -350,7 +354,7 @@ func (s *session) serverSaid() (how, error) {
 		s.noteReply(payload)
 		if s.running && isStop(payload) {
 			s.running = false
-			s.stopSignal = stopSignal(payload)
+			s.stopSignal, s.trapped = stopSignal(payload), trapAddress(payload)
 			ended = isExit(payload)
 		}
 		out = append(out, token...)
@@ -527,7 +531,11 @@ func (s *session) rescue(cause error) error {
 	if err := s.settle(true); err != nil {
 		return fmt.Errorf("%w; %w", cause, err)
 	}
-	if err := s.points.restore(); err != nil {
+	err := s.points.restore()
+	if err == nil && s.trapped != 0 {
+		err = tracee.StepBack(s.pid, s.trapped)
+	}
+	if err != nil {
 		return fmt.Errorf("%w; breakpoints are left in memory: %w", cause, err)
 	}
 	return cause
@@ -671,6 +679,22 @@ func stopSignal(p []byte) unix.Signal {
 		_, _ = fmt.Sscanf(string(p[1:3]), "%x", &n)
 	}
 	return unix.Signal(n)
+}
+
+// trapAddress is the program counter in a stop reply for a software breakpoint of
+// gdbserver on amd64, which reports the corrected value before it writes it to the
+// thread: "T05swbreak:;...;10:VALUE;..." (GDB manual, "Stop Reply Packets").
+func trapAddress(p []byte) uint64 {
+	if !bytes.Contains(p, []byte("swbreak:;")) {
+		return 0
+	}
+	_, rest, _ := bytes.Cut(rsp.Expand(p), []byte(";10:"))
+	value, _, _ := bytes.Cut(rest, []byte(";"))
+	b, err := hex.DecodeString(string(value))
+	if err != nil || len(b) != 8 {
+		return 0
+	}
+	return binary.LittleEndian.Uint64(b)
 }
 
 // deferrable reports a signal that was on its way to the process when it stopped. Those

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -90,12 +91,20 @@ func FromEnvironment() (Variables, error) {
 	if _, err = parser.Parse(nil); err != nil {
 		return v, err
 	}
-	for _, f := range parser.Model.Flags {
-		if f.Target.String() == "" {
-			f.Target.SetString(f.Default)
-		}
+	if v.Target == "" {
+		v.Target = "envoy"
 	}
 	return v, nil
+}
+
+// fillDefaults makes an empty variable count as unset.
+func (v *Flags) fillDefaults() {
+	fields := reflect.ValueOf(v).Elem()
+	for i := range fields.NumField() {
+		if fields.Field(i).String() == "" {
+			fields.Field(i).SetString(fields.Type().Field(i).Tag.Get("default"))
+		}
+	}
 }
 
 // Targets returns the names that the mode applies to.
@@ -105,6 +114,7 @@ func (v Variables) Targets() []string { return splitList(v.Target) }
 // line, names each wrong variable, its value and what is allowed; the
 // Settings returned with it carry the values that were right, and Off.
 func (v Flags) For(name string) (Settings, error) {
+	v.fillDefaults()
 	c := checker{}
 	s := Settings{
 		GDBServer:  v.GDBServer,
@@ -204,8 +214,9 @@ func (c *checker) duration(variable, value string) time.Duration {
 }
 
 func (c *checker) words(variable, value string) []string {
-	words, err := shellwords.Parse(value)
-	if err != nil {
+	parser := shellwords.NewParser()
+	words, err := parser.Parse(value)
+	if err != nil || parser.Position >= 0 { // it stopped at an unquoted | ; & < >
 		c.fail(variable, value, "allowed: words quoted as in a shell")
 	}
 	return words
@@ -261,9 +272,10 @@ func variableNames() []string {
 
 // didYouMean suggests the nearest candidate when it is near at all.
 func didYouMean(word string, candidates []string) string {
+	word = strings.TrimPrefix(word, prefix)
 	best, distance := "", len(word)/3+2
 	for _, c := range candidates {
-		if d := levenshtein.ComputeDistance(word, c); d < distance {
+		if d := levenshtein.ComputeDistance(word, strings.TrimPrefix(c, prefix)); d < distance {
 			best, distance = c, d
 		}
 	}

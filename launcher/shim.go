@@ -108,7 +108,7 @@ func (l *launch) holdAndExec() int {
 
 // exec becomes the ELF.
 func (l *launch) exec() int {
-	err, status := execError(l.real, inherit.Exec(l.real, l.argv, l.env))
+	status, err := execError(l.real, inherit.Exec(l.real, l.argv, l.env))
 	event(l.log.Error(), evFailed, os.Getpid()).Msg(err.Error())
 	return status
 }

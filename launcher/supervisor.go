@@ -39,8 +39,10 @@ func Supervise() int {
 	// Started from a memfd, comm would be a number (proc_pid_comm(5)).
 	_ = os.WriteFile("/proc/self/comm", []byte("envoyshim"), 0)
 	// The supervisor lives as long as its process. Caught rather than ignored,
-	// so that the debug servers it starts get defaults.
-	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGPIPE)
+	// so that the debug servers it starts get defaults; but ignored they get SIGPIPE,
+	// or the end of this process would kill them before they clean up.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM)
+	signal.Ignore(unix.SIGPIPE)
 
 	shim := handshake{fd: 3}
 	m, err := shim.receive()

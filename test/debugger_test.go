@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -339,28 +338,36 @@ func TestLostClientLeavesItHeld(t *testing.T) {
 	}
 }
 
+// A killed debug server leaves the process on hold where it was, with its
+// breakpoints taken out of memory.
 func TestDebugServerKilled(t *testing.T) {
 	for _, mode := range []string{"gdb", "lldb"} {
-		t.Run(mode, func(t *testing.T) {
-			args, admin := standinArgs(t)
-			s := hold(t, mode, standin(t), args...)
-			startClient(t, mode, standin(t), s.port)
-			server := tracer(t, s.pid())
-			if server == 0 {
-				t.Fatal("nobody traces it")
-			}
-			_, from := s.eventFrom("attached", 0)
-			if err := unix.Kill(server, unix.SIGKILL); err != nil {
-				t.Fatal(err)
-			}
-			failed, _ := s.eventFrom("failed", from)
-			contains(t, failed.str("message"), filepath.Base(serverName(mode)))
-			s.eventFrom("held", from)
-			sameText(t, s.pid())
-			run(t, cli(t), "resume", "--pid", strconv.Itoa(s.pid()))
-			awaitLive(t, admin)
-			s.quit(admin)
-		})
+		for _, where := range []string{"first instruction", "breakpoint"} {
+			t.Run(mode+"/"+where, func(t *testing.T) {
+				args, admin := standinArgs(t)
+				s := hold(t, mode, standin(t), args...)
+				if where == "breakpoint" {
+					stopInBind(t, mode, s)
+				} else {
+					startClient(t, mode, standin(t), s.port)
+				}
+				server := tracer(t, s.pid())
+				if server == 0 {
+					t.Fatal("nobody traces it")
+				}
+				_, from := s.eventFrom("attached", 0)
+				if err := unix.Kill(server, unix.SIGKILL); err != nil {
+					t.Fatal(err)
+				}
+				failed, _ := s.eventFrom("failed", from)
+				contains(t, failed.str("message"), serverName(mode))
+				s.eventFrom("held", from)
+				sameText(t, s.pid())
+				run(t, cli(t), "resume", "--pid", strconv.Itoa(s.pid()))
+				awaitLive(t, admin)
+				s.quit(admin)
+			})
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"runtime/debug"
@@ -33,7 +34,10 @@ type commands struct {
 
 const description = `Hold the real Envoy before its first instruction, under any parent, and open a port for a remote debugger.
 
-In a proxy image this same program stands at /usr/local/bin/envoy and is steered by ENVOYSHIM_* variables (see "envoyshim run --help" for their names).`
+In a proxy image this same program stands at /usr/local/bin/envoy and is steered by ENVOYSHIM_* variables: those that "envoyshim run --help" names, ENVOYSHIM_REAL (the real ELF) and ENVOYSHIM_TARGET (the names the mode applies to).`
+
+// usageError is a wrong command line that only the command itself can see.
+type usageError struct{ error }
 
 // exit is how kong's --help and --version leave.
 type exit int
@@ -70,7 +74,12 @@ func Main(args []string, in io.Reader, out, errw io.Writer) (status int) {
 	if err != nil {
 		return s.fail(fmt.Errorf("%w; see envoyshim --help", err), 2)
 	}
-	if err := ctx.Run(); err != nil {
+	err = ctx.Run()
+	var usage usageError
+	switch {
+	case errors.As(err, &usage):
+		return s.fail(fmt.Errorf("%w; see envoyshim --help", err), 2)
+	case err != nil:
 		return s.fail(err, 1)
 	}
 	return s.status

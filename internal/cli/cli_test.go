@@ -48,8 +48,10 @@ const help = `Usage: envoyshim <command> [flags]
 Hold the real Envoy before its first instruction, under any parent, and open a
 port for a remote debugger.
 
-In a proxy image this same program stands at /usr/local/bin/envoy and is steered
-by ENVOYSHIM_* variables (see "envoyshim run --help" for their names).
+In a proxy image this same program stands at /usr/local/bin/envoy and is
+steered by ENVOYSHIM_* variables: those that "envoyshim run --help" names,
+ENVOYSHIM_REAL (the real ELF) and ENVOYSHIM_TARGET (the names the mode applies
+to).
 
 Flags:
   -h, --help       Show context-sensitive help.

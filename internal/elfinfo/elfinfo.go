@@ -72,6 +72,10 @@ func Read(path string) (Info, error) {
 			}
 		}
 	}
+	// Go's linker puts the note in a section but in no segment.
+	if s := e.Section(".note.gnu.build-id"); s != nil && info.BuildID == "" {
+		info.BuildID = buildID(e, s)
+	}
 	info.Symbols = e.Section(".symtab") != nil
 	info.Debug = e.Section(".debug_info") != nil || e.Section(".zdebug_info") != nil
 	if e.Section(".go.buildinfo") != nil {
@@ -110,9 +114,10 @@ func kind(e *elf.File) Kind {
 	return NoProgram
 }
 
-// buildID looks for NT_GNU_BUILD_ID (elf(5), "Notes") in a note segment.
-func buildID(e *elf.File, p *elf.Prog) string {
-	b, err := io.ReadAll(io.LimitReader(p.Open(), 1<<16))
+// buildID looks for NT_GNU_BUILD_ID (elf(5), "Notes") in a segment or section of
+// notes.
+func buildID(e *elf.File, notes interface{ Open() io.ReadSeeker }) string {
+	b, err := io.ReadAll(io.LimitReader(notes.Open(), 1<<16))
 	if err != nil {
 		return ""
 	}

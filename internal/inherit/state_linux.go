@@ -17,6 +17,14 @@ var (
 	closed  uint64   // which of descriptors 0, 1, 2 were not open; bit n is n
 )
 
+// Used by the early entry alone.
+var (
+	released  uint32 // its trial threads may end; a futex
+	exhausted = "envoyshim: failed: no further process can be started: the limit (ulimit -u, or the pod's pid limit) is reached; raise it; running undebugged unless ENVOYSHIM_ON_FAILURE=exit\n"
+)
+
+var _, _ = &released, &exhausted
+
 // getauxval(3), AT_EXECFN; x/sys/unix lacks it.
 const atExecFn = 31
 

@@ -50,7 +50,9 @@ func (s *Splitter) Next() ([]byte, error) {
 			}
 			return nil, nil
 		}
-		n = s.scan + i + 3
+		if n = s.scan + i + 3; n > MaxPacket {
+			return nil, ErrTooLong
+		}
 	}
 	token := s.buf[:n:n]
 	s.buf, s.scan = s.buf[n:], 0
@@ -67,6 +69,24 @@ func Payload(token []byte) []byte {
 		return nil
 	}
 	return token[1 : len(token)-3]
+}
+
+// Expand undoes run-length encoding (GDB manual, "Overview"): '*' and a count character
+// repeat the byte before them as often as the character's value less 29.
+func Expand(payload []byte) []byte {
+	var out []byte
+	for i := 0; i < len(payload); i++ {
+		if payload[i] == '*' && len(out) > 0 && i+1 < len(payload) && payload[i+1] > 29 {
+			last := out[len(out)-1]
+			for range payload[i+1] - 29 {
+				out = append(out, last)
+			}
+			i++
+			continue
+		}
+		out = append(out, payload[i])
+	}
+	return out
 }
 
 // Packet frames a payload that needs no escapes.

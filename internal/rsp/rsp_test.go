@@ -227,3 +227,18 @@ func FuzzSplitter(f *testing.F) {
 		}
 	})
 }
+
+func TestExpand(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                      "",
+		"OK":                    "OK",
+		"0* ":                   "0000", // the manual's own example
+		"10:56f20c7fa70e560* ;": "10:56f20c7fa70e560000;",
+		"*":                     "*",
+		"a*":                    "a*",
+	} {
+		if got := string(Expand([]byte(in))); got != want {
+			t.Errorf("%q became %q, not %q", in, got, want)
+		}
+	}
+}
