@@ -181,7 +181,7 @@ func (h handshake) receive() (message, error) {
 // holds sock as descriptor 3. Of the environment it gets what debug servers
 // need; GOMEMLIMIT, GODEBUG and the like are meant for other programs.
 func spawnHelper(command string, sock int) error {
-	env := []string{prefix + "SUPERVISOR=1"} // keeps the early entry from standing in for anything
+	env := []string{prefix + "SUPERVISOR=1"} // the early entry then goes straight to the runtime
 	for _, name := range []string{"PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR"} {
 		if value, ok := os.LookupEnv(name); ok {
 			env = append(env, name+"="+value)
@@ -244,18 +244,11 @@ func memfdCopy(path string) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	for {
-		n, err := unix.Sendfile(fd, int(in.Fd()), nil, 1<<30)
-		if err != nil {
-			_ = unix.Close(fd)
-			return -1, err
-		}
-		if n == 0 {
-			break
-		}
+	copied := os.NewFile(uintptr(fd), "memfd:envoyshim")
+	defer copied.Close()
+	if _, err := io.Copy(copied, in); err != nil {
+		return -1, fmt.Errorf("copy %s into a memfd: %w", path, err)
 	}
 	// Executing a file that is open for writing is ETXTBSY: reopen it.
-	ro, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	_ = unix.Close(fd)
-	return ro, err
+	return unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 }

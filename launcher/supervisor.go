@@ -86,7 +86,14 @@ func (s *supervisor) hold(shim handshake) error {
 	if _, err := shim.receive(); err != nil {
 		return err
 	}
-	err = tracee.HoldAtExec(s.PID, handshakeTimeout, func() error { return shim.send(message{Ready: true}) })
+	seized := false
+	err = tracee.HoldAtExec(s.PID, handshakeTimeout, func() error {
+		seized = true
+		return shim.send(message{Ready: true})
+	})
+	if !seized {
+		return err // the shim reports it and goes on without
+	}
 	_ = unix.Close(shim.fd)
 	if errors.Is(err, tracee.ErrGone) {
 		os.Exit(0) // the shim ended: execve failed, or somebody killed it; it said so itself

@@ -32,6 +32,7 @@
 #define SWITCHED 320(SP) // an ENVOYSHIM_ variable is there
 #define REAL     328(SP) // the value of ENVOYSHIM_REAL, or 0
 #define MAYEXIT  336(SP) // ENVOYSHIM_ON_FAILURE is exit
+#define HELPER   344(SP) // ENVOYSHIM_SUPERVISOR is there: started by the shim
 
 // MATCH goes to miss unless byte off of the string at DI is ch. Each byte is
 // read only after the one before it matched, so no string is overrun.
@@ -55,6 +56,7 @@ TEXT envoyshim_entry(SB),NOSPLIT|NOFRAME,$0
 	MOVQ BX, SWITCHED
 	MOVQ BX, REAL
 	MOVQ BX, MAYEXIT
+	MOVQ BX, HELPER
 
 	MOVQ R13, SI
 env:
@@ -84,7 +86,7 @@ env:
 	MOVQ AX, REAL
 	JMP  env
 onfailure:
-	MATCH(10, 'O', env)
+	MATCH(10, 'O', supervisor)
 	MATCH(11, 'N', env)
 	MATCH(12, '_', env)
 	MATCH(13, 'F', env)
@@ -97,6 +99,20 @@ onfailure:
 	MATCH(20, '=', env)
 	MATCH(21, 'e', env)
 	MOVQ $1, MAYEXIT
+	JMP  env
+supervisor:
+	MATCH(10, 'S', env)
+	MATCH(11, 'U', env)
+	MATCH(12, 'P', env)
+	MATCH(13, 'E', env)
+	MATCH(14, 'R', env)
+	MATCH(15, 'V', env)
+	MATCH(16, 'I', env)
+	MATCH(17, 'S', env)
+	MATCH(18, 'O', env)
+	MATCH(19, 'R', env)
+	MATCH(20, '=', env)
+	MOVQ $1, HELPER
 	JMP  env
 
 auxv:
@@ -229,6 +245,8 @@ open:
 
 	TESTQ BX, BX
 	JZ   runtime
+	CMPQ HELPER, $0
+	JNE  runtime
 
 	// A runtime that cannot start its threads dies. Start as many as will be needed,
 	// all at once, to see whether they can be had. They share this stack

@@ -29,6 +29,7 @@
 #define SWITCHED 320
 #define REAL     328
 #define MAYEXIT  336
+#define HELPER   344
 
 // MATCH goes to miss unless byte off of the string at R4 is ch.
 #define MATCH(off, ch, miss) MOVBU off(R4), R5; CMP $ch, R5; BNE miss
@@ -50,6 +51,7 @@ TEXT envoyshim_entry(SB),NOSPLIT|NOFRAME,$0
 	MOVD R23, SWITCHED(R24)
 	MOVD R23, REAL(R24)
 	MOVD R23, MAYEXIT(R24)
+	MOVD R23, HELPER(R24)
 
 	MOVD R20, R6
 env:
@@ -78,7 +80,7 @@ env:
 	MOVD R5, REAL(R24)
 	B    env
 onfailure:
-	MATCH(10, 'O', env)
+	MATCH(10, 'O', supervisor)
 	MATCH(11, 'N', env)
 	MATCH(12, '_', env)
 	MATCH(13, 'F', env)
@@ -92,6 +94,21 @@ onfailure:
 	MATCH(21, 'e', env)
 	MOVD $1, R5
 	MOVD R5, MAYEXIT(R24)
+	B    env
+supervisor:
+	MATCH(10, 'S', env)
+	MATCH(11, 'U', env)
+	MATCH(12, 'P', env)
+	MATCH(13, 'E', env)
+	MATCH(14, 'R', env)
+	MATCH(15, 'V', env)
+	MATCH(16, 'I', env)
+	MATCH(17, 'S', env)
+	MATCH(18, 'O', env)
+	MATCH(19, 'R', env)
+	MATCH(20, '=', env)
+	MOVD $1, R5
+	MOVD R5, HELPER(R24)
 	B    env
 
 auxv:
@@ -217,6 +234,8 @@ open:
 	MOVD R22, ·closed(SB)
 
 	CBZ  R23, runtime
+	MOVD HELPER(R24), R4
+	CBNZ R4, runtime
 
 	MOVD $TASKS, R21
 task:

@@ -57,8 +57,8 @@ func Environ() []string {
 
 // ExecFn returns AT_EXECFN (getauxval(3)): the path name that execve(2) was
 // called with. It differs from argv[0], which the caller is free to choose.
-// When the kernel gave none, or only a descriptor number (fexecve(3)), it
-// returns argv[0].
+// When the kernel gave none, or one without a name of its own (fexecve(3),
+// /proc/self/exe), it returns argv[0].
 func ExecFn() string {
 	fn := ""
 	if aux, err := unix.Auxv(); err == nil {
@@ -68,7 +68,7 @@ func ExecFn() string {
 			}
 		}
 	}
-	if dir := filepath.Dir(fn); fn == "" || dir == "/dev/fd" || dir == "/proc/self/fd" {
+	if dir := filepath.Dir(fn); fn == "" || dir == "/dev/fd" || dir == "/proc/self/fd" || fn == "/proc/self/exe" {
 		if len(os.Args) == 0 {
 			return ""
 		}
