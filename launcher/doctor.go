@@ -211,7 +211,7 @@ func (d *doctor) checkReal() {
 	} else if info.Symbols {
 		debug = "with symbols, without debug information"
 	}
-	d.ok("real elf", fmt.Sprintf("%s: %s, %s, %s, build-id %s", path, what, info.Machine, debug, orNone(info.BuildID)))
+	d.ok("real elf", fmt.Sprintf("%s: %s, %s, %s, build-id %s", path, what, strings.TrimPrefix(info.Machine.String(), "EM_"), debug, orNone(info.BuildID)))
 }
 
 // checkTracer looks for a debugger that is not ours on a process that envoyshim

@@ -312,7 +312,7 @@ func TestLostClientLeavesItHeld(t *testing.T) {
 					if e, _ := s.eventFrom("detached", from); e.str("by") != want {
 						t.Fatalf("detached by %q", e.str("by"))
 					}
-					_, from = s.eventFrom("held", from)
+					s.eventFrom("held", from)
 					if got := state(t, s.pid()); got != "T" || tracer(t, s.pid()) != 0 {
 						t.Fatalf("state %s, tracer %d", got, tracer(t, s.pid()))
 					}
