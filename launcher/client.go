@@ -41,6 +41,9 @@ func Find(pid int) ([]Status, error) {
 			continue
 		}
 		r, err := ask(name, n, "status")
+		if errors.Is(err, errSupervisorGone) {
+			continue // it died this moment: the process is found without it below
+		}
 		if err != nil {
 			if pid != 0 {
 				return nil, err
@@ -118,6 +121,9 @@ func ownerOf(pid int) int {
 	return st.UID
 }
 
+// errSupervisorGone means that the supervisor ended before it answered.
+var errSupervisorGone = errors.New("the supervisor ended")
+
 // ask sends one request to the supervisor of pid.
 func ask(name string, pid int, op string) (reply, error) {
 	conn, err := dialControl(name, pid)
@@ -127,11 +133,15 @@ func ask(name string, pid int, op string) (reply, error) {
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(handshakeTimeout))
 	var r reply
-	if err := json.NewEncoder(conn).Encode(request{Op: op}); err != nil {
-		return r, fmt.Errorf("ask the supervisor of process %d: %w", pid, err)
+	err = json.NewEncoder(conn).Encode(request{Op: op})
+	if err == nil {
+		err = json.NewDecoder(conn).Decode(&r)
 	}
-	if err := json.NewDecoder(conn).Decode(&r); err != nil {
-		return r, fmt.Errorf("ask the supervisor of process %d: %w", pid, err)
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return r, fmt.Errorf("the supervisor of process %d does not answer: %w", pid, err)
+	case err != nil:
+		return r, fmt.Errorf("ask about process %d: %w: %w", pid, errSupervisorGone, err)
 	}
 	if r.Error != "" {
 		return r, errors.New(r.Error)
@@ -144,7 +154,7 @@ func ask(name string, pid int, op string) (reply, error) {
 func dialControl(name string, pid int) (*net.UnixConn, error) {
 	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: name, Net: "unix"})
 	if err != nil {
-		return nil, fmt.Errorf("connect to the supervisor of process %d: %w", pid, err)
+		return nil, fmt.Errorf("connect for process %d: %w: %w", pid, errSupervisorGone, err)
 	}
 	cred, err := peerCred(conn)
 	if err == nil {
@@ -188,7 +198,12 @@ func Resume(pid int) (Status, error) {
 		return st, err
 	}
 	if st.Supervisor != 0 {
-		return control(st, "resume")
+		after, err := control(st, "resume")
+		if !errors.Is(err, errSupervisorGone) {
+			return after, err
+		}
+		st.State, st.Tracer = processState(st.PID)
+		st.Supervisor = 0
 	}
 	if err := mayControl(os.Geteuid(), ownerOf(st.PID)); err != nil {
 		return st, err
