@@ -140,7 +140,6 @@ func (s *supervisor) admit(conn *net.TCPConn, first []byte, d dialect) {
 		log:     s.log,
 		client:  file,
 		first:   first,
-		ended:   make(chan struct{}),
 		onAttached: func() {
 			s.do <- func() {
 				event(s.log.Info(), evAttached, s.PID).Str("client", peer).Str("debugger", string(d)).Msgf("%s is attached", d)

@@ -21,7 +21,7 @@ import (
 	"github.com/envoyshim/envoyshim/internal/tracee"
 )
 
-// ended says how a session came to its end.
+// how says how a session came to its end.
 type how string
 
 const (
@@ -62,7 +62,6 @@ type session struct {
 	client     *os.File
 	first      []byte // what the client has sent so far
 	onAttached func()
-	ended      chan struct{}
 
 	mu      sync.Mutex
 	dropped bool // by disconnect
@@ -95,7 +94,6 @@ func (s *session) drop() {
 
 // run serves the client until it, its server or the process is gone.
 func (s *session) run() (end ending) {
-	defer close(s.ended)
 	defer s.client.Close()
 	points, err := openBreakpoints(s.pid)
 	if err != nil {

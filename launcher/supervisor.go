@@ -160,9 +160,11 @@ func (s *supervisor) loop() {
 }
 
 // exited reports the end and lets go of stderr at once: a parent that reads Envoy's
-// output through a pipe waits for its end of file. An attached client gets a
-// moment to read its debug server's last words.
+// output through a pipe waits for its end of file. A session gets a moment to
+// end before, so that its line comes first, and another for the client to read its debug
+// server's last words.
 func (s *supervisor) exited() {
+	s.serveUntilDetached(50 * time.Millisecond)
 	e := event(s.log.Info(), evExited, s.PID)
 	// Readable until the parent reaps it; then only the parent knows.
 	if st, err := procfs.ReadStat(s.PID); err == nil && st.State == 'Z' {
@@ -177,12 +179,22 @@ func (s *supervisor) exited() {
 		_ = unix.Dup3(null, 2, 0)
 	}
 	s.setState(Exited)
-	if s.session != nil {
+	s.serveUntilDetached(2 * time.Second)
+}
+
+// serveUntilDetached serves the loop's functions until no session is left, or not in
+// time.
+func (s *supervisor) serveUntilDetached(limit time.Duration) bool {
+	late := time.After(limit)
+	for s.session != nil {
 		select {
-		case <-s.session.ended:
-		case <-time.After(2 * time.Second):
+		case f := <-s.do:
+			f()
+		case <-late:
+			return false
 		}
 	}
+	return true
 }
 
 // signal sends sig to the process by pidfd: never to one that reused the pid.
@@ -285,16 +297,9 @@ func (s *supervisor) disconnect() error {
 	if s.session == nil {
 		return fmt.Errorf("no client is attached to process %d", s.PID)
 	}
-	current := s.session
-	current.drop()
-	// The session ends by sending its result to this loop, so serve it until then.
-	for s.session == current {
-		select {
-		case f := <-s.do:
-			f()
-		case <-time.After(10 * time.Second):
-			return fmt.Errorf("the debug server of process %d does not answer", s.PID)
-		}
+	s.session.drop()
+	if !s.serveUntilDetached(2 * answerTime) {
+		return fmt.Errorf("the debug server of process %d does not answer", s.PID)
 	}
 	return nil
 }
