@@ -157,8 +157,8 @@ func (s *session) proxy() (how, error) {
 	// The server attaches before it reads. Until its first reply proves that, it
 	// gets one packet only.
 	s.fromC.Write(s.first)
-	if err := s.forwardFirst(); err != nil {
-		return byCrash, err
+	if h, err := s.forwardFirst(); h != "" || err != nil {
+		return h, err
 	}
 	poll := []unix.PollFd{{Fd: int32(s.client.Fd()), Events: unix.POLLIN}, {Fd: int32(s.server.Fd()), Events: unix.POLLIN}}
 	for {
@@ -202,19 +202,27 @@ func (s *session) proxy() (how, error) {
 }
 
 // forwardFirst sends the client's first packet to the server, with the acks
-// before it.
-func (s *session) forwardFirst() error {
+// before it; the rest waits.
+func (s *session) forwardFirst() (how, error) {
 	for {
 		token, err := s.fromC.Next()
-		if err != nil || token == nil {
-			return err
+		if err != nil {
+			return byLoss, fmt.Errorf("%s client: %w", s.backend.dialect, err)
+		}
+		if token == nil { // the packet came in pieces
+			n, err := s.client.Read(s.buf[:])
+			if err != nil || n == 0 {
+				return byLoss, nil
+			}
+			s.fromC.Write(s.buf[:n])
+			continue
 		}
 		s.note(token)
 		if _, err := s.server.Write(token); err != nil {
-			return s.serverError(err)
+			return byCrash, s.serverError(err)
 		}
 		if token[0] == '$' {
-			return nil
+			return "", nil
 		}
 	}
 }
@@ -412,7 +420,10 @@ func (s *session) idleTime() int {
 // reported before any instruction, and hidden.
 func (s *session) guard() error {
 	s.guarded = true
-	return s.signal(unix.SIGSTOP)
+	if err := s.signal(unix.SIGSTOP); !errors.Is(err, unix.ESRCH) {
+		return err
+	}
+	return nil // killed meanwhile, by the client or another
 }
 
 // unguard takes the SIGSTOP back: SIGCONT removes it from the queue (signal(7)),
@@ -521,10 +532,10 @@ func (s *session) settle(stay bool) error {
 // rescue puts a process on hold whose debug server is gone or does not answer, with the
 // bytes under its breakpoints put back from memory read before.
 func (s *session) rescue(cause error) error {
-	_ = s.cmd.Process.Kill()
 	if err := s.signal(unix.SIGSTOP); err != nil {
 		return cause
 	}
+	_ = s.cmd.Process.Kill()
 	_ = s.server.Close()
 	if err := s.settle(true); err != nil {
 		return fmt.Errorf("%w; %w", cause, err)

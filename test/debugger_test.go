@@ -1,7 +1,9 @@
 package test
 
 import (
+	"bufio"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -9,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -436,4 +439,44 @@ func TestSignalsUnderADebugger(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A first packet that comes byte by byte is one packet all the same, and a port probe,
+// garbage and half a packet do nothing to the process.
+func TestSlowAndOddClients(t *testing.T) {
+	s := hold(t, "gdb", probe(t))
+	for _, odd := range []string{"", "+", "GET / HTTP/1.1\r\n\r\n", "$qSupp", "\x16\x03\x01\x02"} {
+		conn, err := net.Dial("tcp", s.port)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprint(conn, odd)
+		conn.Close()
+	}
+	unmoved(t, s.pid(), s.out)
+	conn, err := net.Dial("tcp", s.port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	in := bufio.NewReader(conn)
+	ask := func(packet string) string {
+		t.Helper()
+		for i := range len(packet) {
+			if _, err := conn.Write([]byte{packet[i]}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_ = conn.SetReadDeadline(time.Now().Add(patience))
+		reply, err := in.ReadString('#')
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = in.Discard(2)
+		return reply
+	}
+	contains(t, ask("+$qSupported:swbreak+#8b"), "PacketSize")
+	contains(t, ask("+$?#3f"), "$T")
+	contains(t, ask("+$D#44"), "$OK#")
+	s.out.await(t, "main")
 }
