@@ -73,7 +73,6 @@ end() {
 	wait "$unshare" || status=$?
 	unshare=
 	grep -a 'Agent draining\|Graceful\|aborted\|terminated' "$work/pod.log" | cut -c1-120
-	grep -a 'event=exited' "$work/pod.log" | cut -c1-120
 	[ "$status" = 0 ] || fail "pilot-agent ended with $status"
 }
 debug() {
