@@ -76,7 +76,7 @@ end() {
 	[ "$status" = 0 ] || fail "pilot-agent ended with $status"
 }
 debug() {
-	"$@" 2>&1 | tee "$work/client.log"
+	"$@" 2>&1 | tee "$work/client.log" || fail 'the debugger ended with an error'
 	if grep -aE 'SIGCONT|SIGTRAP|restarted' "$work/client.log"; then fail 'a stray signal reached the debugger'; fi
 }
 expect() { for text in "$@"; do grep -qaF -- "$text" "$work/client.log" || fail "the debugger did not show: $text"; done; }

@@ -67,24 +67,15 @@ func TestSupervisorIsNobodysChildAndHoldsNothing(t *testing.T) {
 	}
 }
 
-// No process under envoyshim but the real one looks like Envoy.
+// pgrep -x envoy and lldb's attach by name find the real one only.
 func TestOnlyOneProcessIsCalledEnvoy(t *testing.T) {
-	real := asEnvoy(t, probe(t))
-	s := hold(t, "gdb", real)
-	supervisor := s.supervisor()
-	out := run(t, "pgrep", "-x", "envoy", "--session", "0,"+strconv.Itoa(sid(t, s.pid()))+","+strconv.Itoa(supervisor))
-	if strings.TrimSpace(out) != strconv.Itoa(s.pid()) {
-		t.Fatalf("pgrep found %s, the held process is %d", out, s.pid())
+	s := hold(t, "gdb", asEnvoy(t, probe(t)))
+	if got := procfs.Comm(s.pid()); got != "envoy" {
+		t.Fatalf("the held process is called %q", got)
 	}
-}
-
-func sid(t testing.TB, pid int) int {
-	t.Helper()
-	n, err := unix.Getsid(pid)
-	if err != nil {
-		t.Fatal(err)
+	if out, code := runAny(t, "pgrep", "-x", "envoy", "--session", strconv.Itoa(s.supervisor())); code != 1 {
+		t.Fatalf("pgrep found %s in the supervisor's session", out)
 	}
-	return n
 }
 
 // The parent sees the end of Envoy's output, and the supervisor is gone, as soon as
@@ -177,36 +168,46 @@ func stopInBind(t testing.TB, mode string, s *shim) {
 }
 
 // The supervisor killed between the fork and the hold: the program runs undebugged,
-// or is held. ENVOYSHIM_TEST has no hook for that; the moments are met by chance,
-// with a kill as early as the supervisor can be seen, and later and later.
+// or is held. There is no hook for that; the moments are met by chance, with a kill as
+// early as the supervisor can be seen, and later and later. In a pid namespace of its
+// own, so that no other supervisor is met.
 func TestSupervisorKilledOnItsWay(t *testing.T) {
+	shim, real := install(t, "envoy"), asEnvoy(t, probe(t))
 	for i := range trials(40) {
-		p := start(t, shimEnv("gdb", probe(t)), install(t, "envoy"), "exit", "5")
-		supervisor := 0
-		eventually(t, "the supervisor is there, or the shim is past it", func() bool {
-			out, err := exec.Command("pgrep", "-n", "-f", "^envoyshim supervise$").Output()
-			if err == nil {
-				supervisor, _ = strconv.Atoi(strings.TrimSpace(string(out)))
+		p := start(t, shimEnv("gdb", real), "unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--",
+			"sh", "-c", `"$0" exit 5; echo "status $?"`, shim)
+		find := func(pattern string) (pid int) {
+			if first := children(t, p.pid()); len(first) == 1 {
+				out, _ := exec.Command("pgrep", "--ns", strconv.Itoa(first[0]), "--nslist", "pid", "-f", pattern).Output()
+				pid, _ = strconv.Atoi(strings.TrimSpace(string(out)))
 			}
+			return pid
+		}
+		supervisor := 0
+		eventually(t, "the supervisor is there", func() bool {
+			supervisor = find("^envoyshim supervise$")
 			return supervisor != 0
 		})
 		for range i * 20000 { // spin a little longer each time
 			_ = unix.Getppid()
 		}
 		_ = unix.Kill(supervisor, unix.SIGKILL)
-		eventually(t, "it has ended or is held", func() bool {
-			if !alive(p.pid()) {
+		eventually(t, "it has ended, or is held", func() bool {
+			if strings.Contains(p.out.String(), "status") {
 				return true
 			}
-			return !alive(supervisor) && state(t, p.pid()) == "T" && tracer(t, p.pid()) == 0
+			pid := find("^" + shim)
+			if pid == 0 || alive(supervisor) {
+				return false
+			}
+			st, err := procfs.ReadStat(pid)
+			if err == nil && st.State == 'T' && tracer(t, pid) == 0 {
+				unmoved(t, pid, p.out)
+				_ = unix.Kill(pid, unix.SIGCONT)
+			}
+			return false
 		})
-		if alive(p.pid()) {
-			unmoved(t, p.pid(), p.out)
-			_ = unix.Kill(p.pid(), unix.SIGCONT)
-		}
-		if got := p.status().ExitStatus(); got != 5 {
-			t.Fatalf("exit status %d", got)
-		}
+		p.out.await(t, "status 5")
 	}
 }
 
