@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	github.com/agnivade/levenshtein v1.2.2
 	github.com/alecthomas/kong v1.17.0
+	github.com/google/go-dap v0.12.0
 	github.com/mattn/go-shellwords v1.0.16
 	github.com/rs/zerolog v1.35.1
 	golang.org/x/sys v0.49.0

@@ -63,8 +63,15 @@ func Find(pid int) ([]Status, error) {
 			continue
 		}
 		st, ours := orphan(n)
-		if !ours && pid == 0 {
+		if pid == 0 && (!ours || !sameNamespace(n)) {
 			continue
+		}
+		// Its supervisor may have come since the look above.
+		if ours {
+			if r, err := ask(controlName(pidns, n), n, "status"); err == nil {
+				found = append(found, r.Status)
+				continue
+			}
 		}
 		if st.State == Exited {
 			return nil, fmt.Errorf("process %d: no such process", n)
@@ -111,6 +118,14 @@ func orphan(pid int) (st Status, ours bool) {
 	}
 	st.Mode = Off
 	return st, false
+}
+
+// sameNamespace reports whether pid belongs to this very pid namespace: /proc shows
+// those of nested ones, too, whose supervisors know them by other pids.
+func sameNamespace(pid int) bool {
+	own, err1 := os.Stat("/proc/self/ns/pid")
+	its, err2 := os.Stat(fmt.Sprintf("/proc/%d/ns/pid", pid))
+	return err1 == nil && err2 == nil && os.SameFile(own, its)
 }
 
 func ownerOf(pid int) int {
@@ -325,7 +340,7 @@ func Wait(pid int, state State, timeout time.Duration) (Status, error) {
 			if st.State == state {
 				return st, nil
 			}
-			if _, there := watched[st.PID]; !there && st.Supervisor != 0 {
+			if watched[st.PID].Supervisor == 0 && st.Supervisor != 0 {
 				go watch(pidns, st, changes)
 			}
 			watched[st.PID] = st

@@ -120,7 +120,11 @@ func (s *supervisor) serveControlConn(conn *net.UnixConn) {
 		}
 		switch req.Op {
 		case "status", "resume", "disconnect":
-			if out.Encode(s.handle(req.Op)) != nil {
+			r := s.handle(req.Op)
+			_ = conn.SetWriteDeadline(time.Now().Add(time.Second)) // the end waits for it
+			err := out.Encode(r)
+			s.replies.Done()
+			if err != nil {
 				return
 			}
 		case "watch":
@@ -143,6 +147,7 @@ func (s *supervisor) handle(op string) reply {
 		case "disconnect":
 			err = s.disconnect()
 		}
+		s.replies.Add(1)
 		r := reply{Status: s.observe()}
 		if err != nil {
 			r.Error = err.Error()

@@ -64,6 +64,7 @@ type doctor struct {
 	vars     Variables
 	settings Settings
 	findings []Finding
+	refused  bool // ptrace
 }
 
 func (d *doctor) ok(layer, found string) { d.add(OK, layer, found, "") }
@@ -90,6 +91,7 @@ func (d *doctor) checkSettings(wrong error) {
 // Tracing a child of one's own would prove nothing under Yama.
 func (d *doctor) checkPtrace() {
 	if err := tryTrace(); err != nil {
+		d.refused = true
 		d.add(Blocked, "ptrace", fmt.Sprintf("a supervisor cannot trace its process: %v", err), "see the lines below for the layer that refuses")
 		return
 	}
@@ -153,6 +155,8 @@ func (d *doctor) checkSeccomp() {
 		d.add(Warn, "seccomp", err.Error(), "")
 	case st.Seccomp == 0:
 		d.ok("seccomp", "no filter")
+	case d.refused && tracee.YamaScope() < 2:
+		d.add(Blocked, "seccomp", "a filter is on, and ptrace is refused", "use seccompProfile RuntimeDefault on Linux 4.8 or newer, or a profile that allows ptrace")
 	default:
 		d.ok("seccomp", "a filter is on; whether it allows ptrace is tried above")
 	}
@@ -238,7 +242,7 @@ func (d *doctor) checkServers() {
 		path, err := b.find(d.settings)
 		if err != nil {
 			v := Warn
-			if wanted && d.settings.Mode != Debug {
+			if _, none := findBackends(d.settings); wanted && none != nil {
 				v = Blocked
 			}
 			d.add(v, layer, err.Error(), fmt.Sprintf("%s in the image", b.install))

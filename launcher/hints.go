@@ -21,15 +21,15 @@ func (s *supervisor) logHeld() {
 		addr := dialAddress(s.listen)
 		e = e.Str("listen", s.listen)
 		if s.Backends[dialectGDB] != "" {
-			e = e.Str("gdb", `gdb -ex "target remote `+addr+`"`)
+			e = e.Str("gdb", "gdb -ex 'target remote "+addr+"'")
 		}
 		if s.Backends[dialectLLDB] != "" {
-			e = e.Str("lldb", `lldb -o "gdb-remote `+addr+`"`)
+			e = e.Str("lldb", "lldb -o 'gdb-remote "+addr+"'")
 		}
 		if s.Backends[dialectGDB] != "" {
-			e = e.Str("kubectl", `gdb -ex "target remote | `+exec+`"`)
+			e = e.Str("kubectl", "gdb -ex 'target remote | "+exec+"'")
 		} else {
-			e = e.Str("kubectl", `socat TCP-LISTEN:2159,bind=127.0.0.1,reuseaddr EXEC:"`+exec+`"`)
+			e = e.Str("kubectl", "socat TCP-LISTEN:2159,bind=127.0.0.1,reuseaddr EXEC:'"+exec+"'")
 		}
 	}
 	e.Str("resume", fmt.Sprintf("envoyshim resume --pid %d", s.PID)).

@@ -58,6 +58,9 @@ func isSelf(path string) bool {
 
 // holdable says why the program at path cannot be held, if so.
 func holdable(path string) error {
+	if st, err := os.Stat(path); err == nil && st.IsDir() {
+		return fmt.Errorf("%s is a directory: only an ELF can be held", path)
+	}
 	info, err := elfinfo.Read(path)
 	switch {
 	case errors.Is(err, elfinfo.ErrNotELF):

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -28,8 +29,9 @@ type supervisor struct {
 	do       chan func()
 	status   Status
 	watchers map[chan Status]bool
-	timeout  *time.Timer // running while held and HoldTimeout is set
-	session  *session    // the attached client, or nil
+	timeout  *time.Timer    // running while held and HoldTimeout is set
+	session  *session       // the attached client, or nil
+	replies  sync.WaitGroup // answers on the way to `envoyshim resume` and the like
 }
 
 // Supervise is the supervisor's process. The shim gave it a socket as descriptor 3.
@@ -107,9 +109,6 @@ func (s *supervisor) hold(shim handshake) error {
 	if info, err := elfinfo.Read(s.Real); err == nil {
 		s.status.BuildID = info.BuildID
 	}
-	if control != nil {
-		go s.serveControl(control)
-	}
 	go func() {
 		if s.port != nil {
 			s.do <- func() { event(s.log.Info(), evListening, s.PID).Str("listen", s.listen).Msg("the debug port is open") }
@@ -120,8 +119,12 @@ func (s *supervisor) hold(shim handshake) error {
 			} else {
 				s.setState(Running)
 			}
-			announce(pidns)
 		}
+		// Only now: until here there is no state to tell.
+		if control != nil {
+			go s.serveControl(control)
+		}
+		announce(pidns)
 		if s.port != nil {
 			s.acceptClients()
 		}
@@ -179,6 +182,7 @@ func (s *supervisor) exited() {
 		_ = unix.Dup3(null, 2, 0)
 	}
 	s.setState(Exited)
+	s.replies.Wait()
 	s.serveUntilDetached(2 * time.Second)
 }
 

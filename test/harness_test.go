@@ -436,6 +436,13 @@ func (l *lines) at(n int) (string, bool) {
 	return l.all[n], true
 }
 
+// len is the number of lines so far.
+func (l *lines) len() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.all)
+}
+
 // await waits for a line that contains text.
 func (l *lines) await(t testing.TB, text string) string {
 	t.Helper()

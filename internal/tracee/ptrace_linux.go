@@ -62,7 +62,7 @@ func Explain(err error, pid int) error {
 	case 3:
 		return fmt.Errorf("%w: Yama (kernel.yama.ptrace_scope=3) forbids ptrace until the node reboots", err)
 	}
-	return fmt.Errorf("%w: a seccomp filter or another security module refuses ptrace, or the program has file capabilities; `envoyshim doctor` tells which", err)
+	return fmt.Errorf("%w: a seccomp filter or another security module refuses ptrace, or the program has file capabilities", err)
 }
 
 // YamaScope returns kernel.yama.ptrace_scope (Documentation/admin-guide/LSM/Yama.rst),
