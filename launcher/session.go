@@ -542,7 +542,9 @@ func (s *session) rescue(cause error) error {
 	}
 	err := s.points.restore()
 	if err == nil && s.trapped != 0 {
-		err = tracee.StepBack(s.pid, s.trapped)
+		if err = tracee.StepBack(s.pid, s.trapped); err == nil {
+			err = s.settle(true) // back into the group-stop
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("%w; breakpoints are left in memory: %w", cause, err)
