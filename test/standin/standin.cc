@@ -123,7 +123,8 @@ public:
     log("info", "initializing epoch 0 (base id=0, hot restart version=11.104)");
     if (!openAdmin()) return 1;
     for (int i = 0; i < options_.concurrency; i++) {
-      workers_.emplace_back([i] { worker(i); });
+      workers_.emplace_back(worker);
+      pthread_setname_np(workers_.back().native_handle(), ("wrk:worker_" + std::to_string(i)).c_str());
     }
     event* term = evsignal_new(base_, SIGTERM, &Server::onSignal, this);
     event* intr = evsignal_new(base_, SIGINT, &Server::onSignal, this);
@@ -143,8 +144,7 @@ private:
     event_base_loopexit(static_cast<Server*>(self)->base_, nullptr);
   }
 
-  static void worker(int index) {
-    pthread_setname_np(pthread_self(), ("wrk:worker_" + std::to_string(index)).c_str());
+  static void worker() {
     event_base* b = event_base_new();
     event* idle = event_new(b, -1, EV_PERSIST, [](evutil_socket_t, short, void*) {}, nullptr);
     timeval hour = {3600, 0};
