@@ -77,6 +77,23 @@ func holdable(path string) error {
 	return nil
 }
 
+// hopeless reports a file that execve will refuse whatever the mode, so that
+// its error is the one line. A foreign ELF is not: binfmt_misc may run it.
+func hopeless(path string) bool {
+	st, err := os.Stat(path)
+	if err != nil || !st.Mode().IsRegular() || unix.Access(path, unix.X_OK) != nil {
+		return true
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return false // executable though unreadable
+	}
+	defer f.Close()
+	var magic [4]byte
+	_, _ = f.Read(magic[:])
+	return string(magic[:]) != "\x7fELF" && string(magic[:2]) != "#!"
+}
+
 // execError explains why execve of path failed and gives the exit status a shell would:
 // 127 when it was not found, else 126.
 func execError(path string, err error) (status int, why error) {

@@ -235,7 +235,7 @@ func TestExecErrorsAndHoldable(t *testing.T) {
 		{"a script", script("script", "#!/bin/sh\n", 0o755), "", 0, "%s is not an ELF file: only an ELF can be held"},
 		{"missing", dir + "/none", "execute %s: no such file or directory; set ENVOYSHIM_REAL to the real ELF", 127, "open %s: no such file or directory"},
 		{"under a file", program + "/x", "execute %s: not a directory; set ENVOYSHIM_REAL to the real ELF", 127, "open %s: not a directory"},
-		{"a directory", dir, "execute %s: it is a directory", 126, "%s is not an ELF file: only an ELF can be held"},
+		{"a directory", dir, "execute %s: it is a directory", 126, "%s is a directory: only an ELF can be held"},
 		{"not executable", script("plain", "#!/bin/sh\n", 0o644), "execute %s: not executable for uid 0: permission denied", 126, "%s is not an ELF file: only an ELF can be held"},
 		{"no loader", compile(t, "-Wl,--dynamic-linker=/none/ld.so"), "execute %s: its loader /none/ld.so: no such file or directory", 127, ""},
 		{"another machine", otherMachine(t, program), "execute %s: it is for EM_88K, not for this machine: exec format error", 126, "%s is for EM_88K, not for this machine"},

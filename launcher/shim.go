@@ -97,7 +97,7 @@ func Run(flags Flags, argv []string) int {
 
 // holdAndExec arranges the hold, if any, and becomes the ELF.
 func (l *launch) holdAndExec() int {
-	if l.settings.Mode == Off {
+	if l.settings.Mode == Off || hopeless(l.real) {
 		return l.exec()
 	}
 	if err := l.arrangeHold(); err != nil {
