@@ -66,21 +66,12 @@ func Supervise() int {
 	return 0
 }
 
-// hold opens the sockets, seizes the shim and holds what it becomes.
+// hold is the supervisor's side of the handshake: it opens the sockets, seizes the
+// shim, holds what it becomes, and starts to serve.
 func (s *supervisor) hold(shim handshake) error {
-	var err error
-	if s.pidfd, err = unix.PidfdOpen(s.PID, 0); err != nil {
-		return fmt.Errorf("open a pidfd of process %d: %w", s.PID, err)
-	}
-	if s.Mode != Pause {
-		if s.port, err = openPort(s.Listen); err != nil {
-			return err
-		}
-		s.listen = s.port.Addr().String()
-	}
-	control, pidns, err := listenControl(s.PID)
+	control, pidns, err := s.open()
 	if err != nil {
-		s.log.Warn().Int("pid", s.PID).Msgf("%v; status and resume must do without the supervisor", err)
+		return err
 	}
 	if err := shim.send(message{PID: os.Getpid()}); err != nil {
 		return err
@@ -104,32 +95,53 @@ func (s *supervisor) hold(shim handshake) error {
 		// The shim is on its way, or Envoy runs already: too late for it to report.
 		event(s.log.Error(), evFailed, s.PID).Msgf("%v; %s runs undebugged", err, s.Name)
 	}
-	held := err == nil
 	s.status = Status{PID: s.PID, Mode: s.Mode, Listen: s.listen, Exe: procfs.Exe(s.PID), Supervisor: os.Getpid(), Name: s.Name}
 	if info, err := elfinfo.Read(s.Real); err == nil {
 		s.status.BuildID = info.BuildID
 	}
-	go func() {
-		if s.port != nil {
-			s.do <- func() { event(s.log.Info(), evListening, s.PID).Str("listen", s.listen).Msg("the debug port is open") }
-		}
-		s.do <- func() {
-			if held {
-				s.setHeld()
-			} else {
-				s.setState(Running)
-			}
-		}
-		// Only now: until here there is no state to tell.
-		if control != nil {
-			go s.serveControl(control)
-		}
-		announce(pidns)
-		if s.port != nil {
-			s.acceptClients()
-		}
-	}()
+	go s.serve(err == nil, control, pidns)
 	return nil
+}
+
+// open takes hold of the process and opens the debug port and the control socket. A
+// control socket that cannot be had is no error: status and resume manage without.
+func (s *supervisor) open() (control *net.UnixListener, pidns uint64, err error) {
+	if s.pidfd, err = unix.PidfdOpen(s.PID, 0); err != nil {
+		return nil, 0, fmt.Errorf("open a pidfd of process %d: %w", s.PID, err)
+	}
+	if s.Mode != Pause {
+		if s.port, err = openPort(s.Listen); err != nil {
+			return nil, 0, err
+		}
+		s.listen = s.port.Addr().String()
+	}
+	control, pidns, err = listenControl(s.PID)
+	if err != nil {
+		s.log.Warn().Int("pid", s.PID).Msgf("%v; status and resume must do without the supervisor", err)
+	}
+	return control, pidns, nil
+}
+
+// serve tells the first state and then answers on the sockets; before there is
+// none to tell.
+func (s *supervisor) serve(held bool, control *net.UnixListener, pidns uint64) {
+	s.do <- func() {
+		if s.port != nil {
+			event(s.log.Info(), evListening, s.PID).Str("listen", s.listen).Msg("the debug port is open")
+		}
+		if held {
+			s.setHeld()
+		} else {
+			s.setState(Running)
+		}
+	}
+	if control != nil {
+		go s.serveControl(control)
+	}
+	announce(pidns)
+	if s.port != nil {
+		s.acceptClients()
+	}
 }
 
 // loop runs until the process has ended.
