@@ -282,6 +282,12 @@ func (s *session) clientSaid() (how, error) {
 			_, _ = s.client.Write(rsp.Packet("X09"))
 			return byQuit, nil
 		}
+		if string(payload) == "QNonStop:1" {
+			// Its stops are notifications, which a session could not hold for a lost client.
+			s.ack()
+			_, _ = s.client.Write(rsp.Packet("E.envoyshim: non-stop mode is not served; set non-stop off"))
+			continue
+		}
 		if token[0] == rsp.Interrupt {
 			if flush() != nil || s.interrupt() != nil {
 				return s.serverGone()

@@ -409,6 +409,15 @@ func TestOneClientAtATime(t *testing.T) {
 	}
 }
 
+func TestNonStopIsRefused(t *testing.T) {
+	s := hold(t, "gdb", probe(t))
+	out := gdb(t, probe(t), "set non-stop on", "target remote "+s.port)
+	contains(t, out, "Remote refused setting non-stop mode", "set non-stop off")
+	_, from := s.eventFrom("detached", 0)
+	s.eventFrom("held", from)
+	unmoved(t, s.pid(), s.out)
+}
+
 // The wrong client is told which mode would serve it, and nothing happens to
 // the process.
 func TestWrongClient(t *testing.T) {
