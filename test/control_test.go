@@ -27,8 +27,7 @@ type container struct {
 // entered is the container whose PID 1 is pid.
 func entered(t testing.TB, pid int) container {
 	t.Helper()
-	// unshare --kill-child does not reach over a change of uid (prctl(2), PR_SET_PDEATHSIG).
-	t.Cleanup(func() { _ = unix.Kill(pid, unix.SIGKILL) })
+	endWithTest(t, pid)
 	return container{t, pid, install(t, "envoyshim")}
 }
 

@@ -12,9 +12,9 @@ cd "$(dirname "$0")/.."
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/envoyshim
 work=$(mktemp -d)
 chmod 755 "$work"
-unshare=
+unshare= agent=
 cleanup() {
-	[ -z "$unshare" ] || kill -KILL "$unshare" 2>/dev/null || true
+	[ -z "$unshare" ] || kill -KILL "$unshare" $agent 2>/dev/null || true
 	rm -rf "$work"
 }
 trap cleanup EXIT

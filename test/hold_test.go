@@ -136,7 +136,21 @@ func holdInPod(t testing.TB, mode, real string, pidNS bool, args ...string) (s *
 		}
 		hostPID = children(t, s.pid())[0]
 	}
+	endWithTest(t, hostPID)
 	return s, hostPID
+}
+
+// endWithTest ends a pod's first process with the test: unshare --kill-child does not reach
+// over a change of uid (prctl(2), PR_SET_PDEATHSIG).
+func endWithTest(t testing.TB, pid int) {
+	fd, err := unix.PidfdOpen(pid, 0) // never a later process of that pid
+	if err != nil {
+		return // it has ended
+	}
+	t.Cleanup(func() {
+		_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+		_ = unix.Close(fd)
+	})
 }
 
 func children(t testing.TB, pid int) []int {

@@ -42,6 +42,7 @@ func startAgent(t testing.TB, mode, real string, env ...string) *agent {
 	a := &agent{process: start(t, env, append(argv, pilot, "proxy", "sidecar")...)}
 	a.out.await(t, "Version")
 	a.hostPID = children(t, a.pid())[0]
+	endWithTest(t, a.hostPID)
 	return a
 }
 
