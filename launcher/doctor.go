@@ -313,17 +313,27 @@ func (d *doctor) checkMemory() {
 }
 
 // cgroupMemory reads limit and use in bytes as a container sees them, of cgroup v2
-// or v1 (Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/memory.rst).
+// or v1 (Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/memory.rst). Page cache that
+// the kernel would drop first (inactive_file) is not counted as used.
 func cgroupMemory() (limit, used uint64, ok bool) {
-	for _, files := range [][2]string{
-		{"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"},
-		{"/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"},
+	for _, files := range []struct{ limit, used, stat, cache string }{
+		{"memory.max", "memory.current", "memory.stat", "inactive_file "},
+		{"memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file "},
 	} {
-		limit, err1 := readNumber(files[0])
-		used, err2 := readNumber(files[1])
-		if err1 == nil && err2 == nil && limit < 1<<60 {
-			return limit, used, true
+		const root = "/sys/fs/cgroup/"
+		limit, err1 := readNumber(root + files.limit)
+		used, err2 := readNumber(root + files.used)
+		if err1 != nil || err2 != nil || limit >= 1<<60 {
+			continue
 		}
+		stat, _ := os.ReadFile(root + files.stat)
+		for line := range strings.Lines(string(stat)) {
+			if value, found := strings.CutPrefix(line, files.cache); found {
+				cache, _ := strconv.ParseUint(strings.TrimSpace(value), 10, 64)
+				used -= min(used, cache)
+			}
+		}
+		return limit, used, true
 	}
 	return 0, 0, false
 }
