@@ -262,7 +262,7 @@ func TestRefusedByTheKernel(t *testing.T) {
 func TestProcessLimitExhausted(t *testing.T) {
 	real := asEnvoy(t, probe(t))
 	shim := install(t, "envoy")
-	const uid = "13371" // its own count of processes
+	uid := strconv.Itoa(1<<20 + os.Getpid()) // nobody else's: the kernel counts by uid
 	run := func(limit int, env ...string) *process {
 		return start(t, append(shimEnv("pause", real), env...), "prlimit", fmt.Sprintf("--nproc=%d:%d", limit, limit),
 			"setpriv", "--reuid", uid, "--regid", uid, "--clear-groups", "--bounding-set", "-all", "--inh-caps", "-all", "--", shim, "exit", "11")
