@@ -257,12 +257,17 @@ func TestRefusedByTheKernel(t *testing.T) {
 	}
 }
 
+// limitedUsers counts the runs of TestProcessLimitExhausted: the last one's supervisors may
+// still be ending.
+var limitedUsers int
+
 // With no or too little room for processes and threads it fails open; with
 // enough it holds. There is no limit between at which it does neither.
 func TestProcessLimitExhausted(t *testing.T) {
 	real := asEnvoy(t, probe(t))
 	shim := install(t, "envoy")
-	uid := strconv.Itoa(1<<20 + os.Getpid()) // nobody else's: the kernel counts by uid
+	limitedUsers++
+	uid := strconv.Itoa(1<<20 + os.Getpid()*64 + limitedUsers) // nobody else's: the kernel counts by uid
 	run := func(limit int, env ...string) *process {
 		return start(t, append(shimEnv("pause", real), env...), "prlimit", fmt.Sprintf("--nproc=%d:%d", limit, limit),
 			"setpriv", "--reuid", uid, "--regid", uid, "--clear-groups", "--bounding-set", "-all", "--inh-caps", "-all", "--", shim, "exit", "11")
