@@ -61,6 +61,12 @@ test: deps build fixtures lint
 test-long: deps build fixtures
 	ENVOYSHIM_TEST_LONG=1 go test -count=1 -timeout 3h ./...
 
+# Half a minute each; minimising large inputs would take the rest.
+fuzz: build
+	go test -run '^$$' -fuzz FuzzEntry -fuzztime 30s -fuzzminimizetime 10x ./internal/inherit
+	go test -run '^$$' -fuzz FuzzSplitter -fuzztime 30s -fuzzminimizetime 10x ./internal/rsp
+	go test -run '^$$' -fuzz FuzzRead -fuzztime 30s -fuzzminimizetime 10x ./internal/elfinfo
+
 lint:
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
 	go vet ./...
