@@ -2,6 +2,7 @@ package test
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -202,8 +203,20 @@ func TestHoldTimeout(t *testing.T) {
 	}
 }
 
+// A client that is connected but silent is not attached.
+func TestHoldTimeoutAndASilentClient(t *testing.T) {
+	s := holdEnv(t, "gdb", probe(t), []string{"ENVOYSHIM_HOLD_TIMEOUT=1s"})
+	conn, err := net.Dial("tcp", s.port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	s.event("resumed")
+	s.out.await(t, "main")
+}
+
 // The timeout stands still while somebody is attached, and starts anew when the
-// connection is lost. A client that is connected but silent is not attached.
+// connection is lost.
 func TestHoldTimeoutAndClients(t *testing.T) {
 	s := holdEnv(t, "gdb", probe(t), []string{"ENVOYSHIM_HOLD_TIMEOUT=1s"})
 	c := startClient(t, "gdb", probe(t), s.port)
