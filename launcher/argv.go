@@ -1,7 +1,6 @@
 package launcher
 
 import (
-	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -80,6 +79,3 @@ func serves(name string, argv []string) bool {
 	}
 	return true
 }
-
-// baseName is the name that a program was called by.
-func baseName(path string) string { return filepath.Base(path) }

@@ -61,10 +61,10 @@ type reply struct {
 
 func controlName(pidns uint64, pid int) string { return fmt.Sprintf("@envoyshim/%d/%d", pidns, pid) }
 
-// waiterName is the socket on which `envoyshim wait` learns of a new supervisor.
+// waiterPrefix begins the name of a socket on which `envoyshim wait` learns of a new supervisor.
 func waiterPrefix(pidns uint64) string { return fmt.Sprintf("@envoyshim/%d/wait/", pidns) }
 
-// peerUID returns the uid of the other end of a Unix socket (unix(7), SO_PEERCRED).
+// peerCred returns pid, uid and gid of the other end of a Unix socket (unix(7), SO_PEERCRED).
 func peerCred(conn *net.UnixConn) (*unix.Ucred, error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {

@@ -297,7 +297,7 @@ func (d *doctor) checkPort() {
 	d.add(Blocked, "port", err.Error(), "set ENVOYSHIM_LISTEN to a free port")
 }
 
-// lldb-server needs about this much (FACTS: a few tens of MB for the server itself).
+// wantMemory is room for a debug server beside Envoy.
 const wantMemory = 128 << 20
 
 func (d *doctor) checkMemory() {

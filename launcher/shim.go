@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -37,18 +38,8 @@ func Shim() int {
 	if err != nil {
 		return exitCannotRun // unreachable: the tags of Variables are wrong
 	}
-	name := baseName(inherit.ExecFn())
-	settings, wrong := vars.For(name)
-	l := launch{
-		name:     name,
-		argv:     os.Args,
-		env:      inherit.Environ(),
-		settings: settings,
-		log:      newLogger(settings.LogLevel, settings.LogJSON),
-	}
-	for _, line := range UnknownVariables(l.env) {
-		l.log.Warn().Msg(line)
-	}
+	name := filepath.Base(inherit.ExecFn())
+	l, wrong := newLaunch(name, os.Args, vars.Flags)
 	if l.real, err = FindReal(name, vars.Real); err != nil {
 		return l.fail(err)
 	}
@@ -58,25 +49,13 @@ func Shim() int {
 	if !slices.Contains(vars.Targets(), name) || !serves(name, l.argv) {
 		return l.exec()
 	}
-	l.argv = settings.Argv.apply(l.argv)
 	return l.holdAndExec()
 }
 
 // Run is `envoyshim run`: the shim's job for any ELF and parent, with flags.
 // Like [Shim] it returns only when nothing could be executed.
 func Run(flags Flags, argv []string) int {
-	name := baseName(argv[0])
-	settings, wrong := flags.For(name)
-	l := launch{
-		name:     name,
-		argv:     argv,
-		env:      inherit.Environ(),
-		settings: settings,
-		log:      newLogger(settings.LogLevel, settings.LogJSON),
-	}
-	for _, line := range UnknownVariables(l.env) {
-		l.log.Warn().Msg(line)
-	}
+	l, wrong := newLaunch(filepath.Base(argv[0]), argv, flags)
 	l.real = argv[0]
 	if !strings.Contains(l.real, "/") {
 		path, err := exec.LookPath(l.real)
@@ -91,12 +70,30 @@ func Run(flags Flags, argv []string) int {
 	if wrong != nil {
 		return l.degrade(wrong)
 	}
-	l.argv = settings.Argv.apply(l.argv)
 	return l.holdAndExec()
 }
 
-// holdAndExec arranges the hold, if any, and becomes the ELF.
+// newLaunch checks the settings for name and warns of variables that do not exist. The
+// error, if any, is for degrade, once the ELF is known.
+func newLaunch(name string, argv []string, flags Flags) (*launch, error) {
+	settings, wrong := flags.For(name)
+	l := &launch{
+		name:     name,
+		argv:     argv,
+		env:      inherit.Environ(),
+		settings: settings,
+		log:      newLogger(settings.LogLevel, settings.LogJSON),
+	}
+	for _, line := range UnknownVariables(l.env) {
+		l.log.Warn().Msg(line)
+	}
+	return l, wrong
+}
+
+// holdAndExec changes the arguments as asked, arranges the hold, if any, and becomes the
+// ELF.
 func (l *launch) holdAndExec() int {
+	l.argv = l.settings.Argv.apply(l.argv)
 	if l.settings.Mode == Off || hopeless(l.real) {
 		return l.exec()
 	}

@@ -59,9 +59,6 @@ func (s *Splitter) Next() ([]byte, error) {
 	return token, nil
 }
 
-// Rest returns the bytes that are no whole token yet.
-func (s *Splitter) Rest() []byte { return s.buf }
-
 // Payload returns what stands between '$' and '#', or nil when the token is no
 // packet.
 func Payload(token []byte) []byte {

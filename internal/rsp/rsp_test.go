@@ -70,8 +70,8 @@ func TestConversationsCutAnywhere(t *testing.T) {
 				if got := tokens(t, &s, stream[:i], stream[i:]); !slices.Equal(got, want) {
 					t.Fatalf("cut at %d: %q", i, got)
 				}
-				if len(s.Rest()) != 0 {
-					t.Fatalf("cut at %d: %q is left", i, s.Rest())
+				if len(s.buf) != 0 {
+					t.Fatalf("cut at %d: %q is left", i, s.buf)
 				}
 			}
 		})
@@ -125,8 +125,8 @@ func TestSplitter(t *testing.T) {
 		t.Run(c.promise, func(t *testing.T) {
 			for i := range len(c.stream) + 1 {
 				var s Splitter
-				if got := tokens(t, &s, c.stream[:i], c.stream[i:]); !slices.Equal(got, c.want) || string(s.Rest()) != c.rest {
-					t.Errorf("cut at %d: %q and %q, want %q and %q", i, got, s.Rest(), c.want, c.rest)
+				if got := tokens(t, &s, c.stream[:i], c.stream[i:]); !slices.Equal(got, c.want) || string(s.buf) != c.rest {
+					t.Errorf("cut at %d: %q and %q, want %q and %q", i, got, s.buf, c.want, c.rest)
 				}
 			}
 		})
@@ -214,10 +214,10 @@ func FuzzSplitter(f *testing.F) {
 			chunks = append(chunks, string(chunk))
 		}
 		got := tokens(t, &cut, chunks...)
-		if !slices.Equal(got, want) || !bytes.Equal(cut.Rest(), whole.Rest()) {
-			t.Errorf("in chunks of %d: %q and %q, want %q and %q", int(size)+1, got, cut.Rest(), want, whole.Rest())
+		if !slices.Equal(got, want) || !bytes.Equal(cut.buf, whole.buf) {
+			t.Errorf("in chunks of %d: %q and %q, want %q and %q", int(size)+1, got, cut.buf, want, whole.buf)
 		}
-		if joined := strings.Join(want, "") + string(whole.Rest()); joined != string(stream) {
+		if joined := strings.Join(want, "") + string(whole.buf); joined != string(stream) {
 			t.Errorf("tokens and rest are %q, want %q", joined, stream)
 		}
 		for _, token := range want {
