@@ -9,7 +9,7 @@ FIXTURES := bin/test/standin bin/test/standin-static bin/test/probe bin/test/pro
 
 .PHONY: build deps fixtures demo test test-long lint fuzz clean
 
-# -E chooses the early entry: internal/inherit/README.md.
+# -E chooses the early entry: internal/early/README.md.
 build:
 	CGO_ENABLED=0 GOOS=linux GOARCH=$(GOARCH) go build -buildvcs=auto -trimpath -ldflags '-s -w -E envoyshim_entry' -o bin/envoyshim .
 
@@ -63,7 +63,7 @@ test-long: deps build fixtures
 
 # Half a minute each; minimising large inputs would take the rest.
 fuzz: build
-	go test -run '^$$' -fuzz FuzzEntry -fuzztime 30s -fuzzminimizetime 10x ./internal/inherit
+	go test -run '^$$' -fuzz FuzzEntry -fuzztime 30s -fuzzminimizetime 10x ./internal/early
 	go test -run '^$$' -fuzz FuzzSplitter -fuzztime 30s -fuzzminimizetime 10x ./internal/rsp
 	go test -run '^$$' -fuzz FuzzRead -fuzztime 30s -fuzzminimizetime 10x ./internal/elfinfo
 

@@ -3,33 +3,37 @@
 //
 // Called envoyshim it is a command line; by any other name it is the shim, and
 // becomes the real program of that name. See README.md.
+//
+// Envoy's start waits for the supervisor's, which therefore reads no cgroup files first.
+//
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
 package main
 
 import (
+	"fmt"
 	"os"
-	"path/filepath"
-	"runtime"
 	"strings"
 
 	"github.com/envoyshim/envoyshim/internal/cli"
-	"github.com/envoyshim/envoyshim/internal/inherit"
+	"github.com/envoyshim/envoyshim/internal/early"
 	"github.com/envoyshim/envoyshim/launcher"
 )
 
-// The shim's execve must come from the thread group leader, which runs init and
-// main when locked here.
-func init() { runtime.LockOSThread() }
-
 func main() {
+	shim, supervisor, err := early.Connect()
 	switch {
-	case !strings.HasPrefix(filepath.Base(inherit.ExecFn()), "envoyshim"):
-		os.Exit(launcher.Shim())
-	case len(os.Args) == 2 && os.Args[1] == launcher.SuperviseCommand:
-		runtime.UnlockOSThread()
-		os.Exit(launcher.Supervise())
-	case len(os.Args) == 2 && os.Args[1] == launcher.ProbeCommand:
-		os.Exit(launcher.ProbeTracer())
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "envoyshim:", err)
+		os.Exit(launcher.ExitCannotRun)
+	case supervisor && strings.HasPrefix(shim.Name, "envoyshim"): // envoyshim run
+		shim.Exit(cli.Main(shim, shim.Argv[1:], os.Stdin, os.Stdout, os.Stderr))
+	case supervisor:
+		launcher.Launch(shim)
+	case strings.HasPrefix(early.Name(), "envoyshim"):
+		os.Exit(cli.Main(nil, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	default:
-		os.Exit(cli.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+		fmt.Fprintln(os.Stderr, "envoyshim:", early.ErrNotLinked)
+		os.Exit(launcher.ExitCannotRun)
 	}
 }

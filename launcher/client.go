@@ -24,6 +24,9 @@ import (
 	"github.com/envoyshim/envoyshim/nsutil"
 )
 
+// controlTimeout is longer than any healthy supervisor takes to answer.
+const controlTimeout = 20 * time.Second
+
 // Find lists the processes of this pid namespace that envoyshim holds, serves or
 // has let go, by pid. A process whose supervisor is gone is known by its
 // environment; Supervisor is 0 then. pid 0 means all; a given pid is listed whatever it
@@ -146,7 +149,7 @@ func ask(name string, pid int, op string) (reply, error) {
 		return reply{}, err
 	}
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(handshakeTimeout))
+	_ = conn.SetDeadline(time.Now().Add(controlTimeout))
 	var r reply
 	err = json.NewEncoder(conn).Encode(request{Op: op})
 	if err == nil {

@@ -1,9 +1,8 @@
-// Package launcher is the shim: it reads the settings, finds the real Envoy,
-// becomes it in place, and runs the supervisor that holds it before its first
-// instruction and serves the debug port.
+// Package launcher is the supervisor: it reads the settings, finds the real Envoy, has the shim
+// (package early) become it, held before its first instruction, and serves the debug port.
 //
-//	Shim, Run          shim.go, settings.go, real.go, argv.go, hold.go   in Envoy's own process, before execve
-//	Supervise          supervisor.go, port.go, session.go, hints.go      the helper process
+//	Launch, Run        shim.go, settings.go, real.go, argv.go, hold.go   what the shim is to become, and how
+//	supervisor         supervisor.go, port.go, session.go, hints.go      afterwards, beside the program
 //	backend            backend.go                                        the external debug servers
 //	Find, Resume, ...  control.go, client.go                             status, resume, wait, disconnect, stdio
 //	Doctor             doctor.go                                         what would stop a debugger here

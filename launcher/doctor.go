@@ -2,17 +2,21 @@ package launcher
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
+	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 
+	"github.com/envoyshim/envoyshim/internal/early"
 	"github.com/envoyshim/envoyshim/internal/elfinfo"
-	"github.com/envoyshim/envoyshim/internal/inherit"
 	"github.com/envoyshim/envoyshim/internal/procfs"
 	"github.com/envoyshim/envoyshim/internal/tracee"
 )
@@ -38,7 +42,7 @@ type Finding struct {
 // Doctor examines what stands between a debugger and the program that the environment's
 // settings name. Where a thing can be tried it is tried.
 func Doctor() []Finding {
-	vars, _ := FromEnvironment()
+	vars := FromEnvironment()
 	name := "envoy"
 	if targets := vars.Targets(); len(targets) > 0 {
 		name = targets[0]
@@ -74,7 +78,7 @@ func (d *doctor) add(v Verdict, layer, found, cure string) {
 }
 
 func (d *doctor) checkSettings(wrong error) {
-	unknown := UnknownVariables(inherit.Environ())
+	unknown := UnknownVariables(os.Environ())
 	switch {
 	case wrong != nil:
 		d.add(Blocked, "settings", wrong.Error(), "correct the variable in the pod's spec")
@@ -87,53 +91,63 @@ func (d *doctor) checkSettings(wrong error) {
 	}
 }
 
-// checkPtrace has an orphan, as the supervisor is one, trace this process.
-// Tracing a child of one's own would prove nothing under Yama.
+// checkPtrace holds a process as the shim would. Tracing a child of one's own would prove
+// nothing under Yama.
 func (d *doctor) checkPtrace() {
-	if err := tryTrace(); err != nil {
+	if err := rehearse(); err != nil {
 		d.refused = true
-		d.add(Blocked, "ptrace", fmt.Sprintf("a supervisor cannot trace its process: %v", err), "see the lines below for the layer that refuses")
+		d.add(Blocked, "ptrace", fmt.Sprintf("a process cannot be held: %v", err), "see the lines below for the layer that refuses")
 		return
 	}
-	d.ok("ptrace", "tried: a helper could seize this process and let it go")
+	d.ok("ptrace", "tried: a process was held before its first instruction")
 }
 
-func tryTrace() error {
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("create a socket pair: %w", err)
-	}
-	defer unix.Close(pair[0])
-	err = spawnHelper(ProbeCommand, pair[1])
-	_ = unix.Close(pair[1])
+// RehearseCommand is the hidden command whose process [Rehearse] holds.
+const RehearseCommand = "rehearse"
+
+// rehearse starts envoyshim itself on hold, and ends it there.
+func rehearse() error {
+	said, line, err := os.Pipe()
 	if err != nil {
 		return err
 	}
-	defer unix.Prctl(unix.PR_SET_PTRACER, 0, 0, 0, 0)
-	return askToTrace(handshake{fd: pair[0]}, &config{PID: os.Getpid()}, false)
+	defer said.Close()
+	p, err := os.StartProcess(early.ExecFn(), []string{"envoyshim", RehearseCommand}, &os.ProcAttr{Files: []*os.File{nil, nil, line}})
+	_ = line.Close()
+	if err != nil {
+		return err
+	}
+	var status unix.WaitStatus
+	for {
+		if _, err = unix.Wait4(p.Pid, &status, unix.WUNTRACED, nil); err != unix.EINTR {
+			break
+		}
+	}
+	if err != nil || status.Stopped() {
+		_ = p.Kill()
+		_, _ = p.Wait()
+		return err
+	}
+	why, err := io.ReadAll(io.LimitReader(said, 4096))
+	if err != nil {
+		return err
+	}
+	return errors.New(strings.TrimPrefix(strings.TrimSpace(string(why)), "envoyshim: "))
 }
 
-// ProbeTracer is the helper's side of doctor: the handshake of a supervisor, with
-// a seize that is taken back at once.
-func ProbeTracer() int {
-	shim := handshake{fd: 3}
-	m, err := shim.receive()
-	if err != nil || m.Config == nil {
-		fmt.Fprintln(os.Stderr, "envoyshim: probe-tracer is internal: doctor starts it")
-		return exitCannotRun
+// Rehearse holds the shim as any other, on its way to this program's --version, which it never
+// reaches. What is in the way is the one line on stderr.
+func Rehearse(shim *early.Shim) {
+	l := &launch{
+		shim: shim,
+		real: fmt.Sprintf("/proc/%d/exe", shim.PID),
+		argv: []string{"envoyshim", "--version"},
+		log:  newLogger(zerolog.ErrorLevel, false),
 	}
-	if shim.send(message{PID: os.Getpid()}) != nil {
-		return 1
+	if ordered, err := l.execHeld(false); err != nil && !ordered {
+		fmt.Fprintln(os.Stderr, "envoyshim:", err)
+		shim.Exit(1)
 	}
-	if _, err := shim.receive(); err != nil {
-		return 1
-	}
-	if err := tracee.Seizable(m.Config.PID); err != nil {
-		_ = shim.send(message{Error: err.Error()})
-		return 1
-	}
-	_ = shim.send(message{Ready: true})
-	return 0
 }
 
 func (d *doctor) checkYama() {
@@ -257,9 +271,12 @@ func (d *doctor) checkServers() {
 	}
 }
 
+// startTime is longer than any healthy program takes to tell its version.
+const startTime = 20 * time.Second
+
 // serverVersion runs the server: a missing library shows only then.
 func serverVersion(path string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), startTime)
 	defer cancel()
 	arg := "--version"
 	if strings.Contains(filepath.Base(path), "lldb-server") {

@@ -94,6 +94,19 @@ func hopeless(path string) bool {
 	return string(magic[:]) != "\x7fELF" && string(magic[:2]) != "#!"
 }
 
+// doubtful reports a file that execve may well refuse.
+func doubtful(path string) bool {
+	if hopeless(path) || holdable(path) != nil {
+		return true
+	}
+	info, err := elfinfo.Read(path)
+	if err != nil || info.Interp == "" {
+		return err != nil
+	}
+	_, err = os.Stat(info.Interp)
+	return err != nil
+}
+
 // execError explains why execve of path failed and gives the exit status a shell would:
 // 127 when it was not found, else 126.
 func execError(path string, err error) (status int, why error) {

@@ -1,7 +1,6 @@
 package launcher
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -13,7 +12,6 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 )
 
@@ -262,22 +260,5 @@ func TestExecErrorsAndHoldable(t *testing.T) {
 				t.Errorf("holdable: %q, want %q", hold, text(c.hold))
 			}
 		})
-	}
-}
-
-func TestFailuresEndWithAShellsStatus(t *testing.T) {
-	for want, err := range map[int]error{
-		126: errors.New("refused"),
-		127: fmt.Errorf("the real envoy: %w", errNotFound),
-	} {
-		var out bytes.Buffer
-		l := launch{name: "envoy", log: zerolog.New(&out)}
-		if got := l.fail(err); got != want {
-			t.Errorf("%v: status %d, want %d", err, got, want)
-		}
-		line := fmt.Sprintf(`{"level":"error","event":"failed","pid":%d,"message":%q}`+"\n", os.Getpid(), err.Error())
-		if out.String() != line {
-			t.Errorf("logged %s, want %s", out.String(), line)
-		}
 	}
 }

@@ -5,15 +5,16 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/agnivade/levenshtein"
-	"github.com/alecthomas/kong"
 	"github.com/mattn/go-shellwords"
 	"github.com/rs/zerolog"
 )
@@ -80,21 +81,33 @@ type Settings struct {
 	Argv        argvChanges
 }
 
-// FromEnvironment reads the variables through kong. All values are words until
-// [Flags.For] checks them; an empty variable counts as unset.
-func FromEnvironment() (Variables, error) {
+// FromEnvironment reads the variables by the kong tags, as kong does for flags; Envoy's start waits for it,
+// and kong itself takes ten times as long. All values are words until [Flags.For] checks them;
+// an empty variable counts as unset.
+func FromEnvironment() Variables {
 	var v Variables
-	parser, err := kong.New(&v, kong.NoDefaultHelp())
-	if err != nil {
-		return v, err
+	eachVariable(&v, func(name string, field reflect.Value, def string) {
+		field.SetString(def)
+		if value := os.Getenv(name); value != "" {
+			field.SetString(value)
+		}
+	})
+	return v
+}
+
+// eachVariable calls f for each setting with its variable, its value and its default.
+func eachVariable(v *Variables, f func(name string, field reflect.Value, def string)) {
+	var walk func(reflect.Value)
+	walk = func(fields reflect.Value) {
+		for i := range fields.NumField() {
+			if tag := fields.Type().Field(i).Tag; fields.Field(i).Kind() == reflect.Struct {
+				walk(fields.Field(i))
+			} else {
+				f(tag.Get("env"), fields.Field(i), tag.Get("default"))
+			}
+		}
 	}
-	if _, err = parser.Parse(nil); err != nil {
-		return v, err
-	}
-	if v.Target == "" {
-		v.Target = "envoy"
-	}
-	return v, nil
+	walk(reflect.ValueOf(v).Elem())
 }
 
 // fillDefaults makes an empty variable count as unset.
@@ -243,7 +256,9 @@ func (c *checker) listen(value string, insecure bool) string {
 
 // kubernetesService matches what the kubelet sets for a service whose name
 // begins with "envoyshim" (kubernetes.io, "Service", "Environment variables").
-var kubernetesService = regexp.MustCompile(`^ENVOYSHIM_([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
+var kubernetesService = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^ENVOYSHIM_([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
+})
 
 // UnknownVariables returns one line for each ENVOYSHIM_ variable in env that
 // does not exist.
@@ -252,7 +267,7 @@ func UnknownVariables(env []string) []string {
 	var lines []string
 	for _, e := range env {
 		name, _, _ := strings.Cut(e, "=")
-		if !strings.HasPrefix(name, prefix) || slices.Contains(known, name) || kubernetesService.MatchString(name) {
+		if !strings.HasPrefix(name, prefix) || slices.Contains(known, name) || kubernetesService().MatchString(name) {
 			continue
 		}
 		lines = append(lines, name+": no such variable"+didYouMean(name, known))
@@ -262,11 +277,7 @@ func UnknownVariables(env []string) []string {
 
 func variableNames() []string {
 	var names []string
-	if parser, err := kong.New(&Variables{}, kong.NoDefaultHelp()); err == nil {
-		for _, f := range parser.Model.Flags {
-			names = append(names, f.Envs...)
-		}
-	}
+	eachVariable(&Variables{}, func(name string, _ reflect.Value, _ string) { names = append(names, name) })
 	return names
 }
 

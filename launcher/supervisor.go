@@ -1,7 +1,6 @@
 package launcher
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -14,17 +13,27 @@ import (
 
 	"github.com/envoyshim/envoyshim/internal/elfinfo"
 	"github.com/envoyshim/envoyshim/internal/procfs"
-	"github.com/envoyshim/envoyshim/internal/tracee"
 )
 
-// supervisor is the helper process beside one held program. All its state belongs
+// supervisor is this process once it looks after a program. All its state belongs
 // to the goroutine of loop; others send it functions over do.
 type supervisor struct {
-	config
-	log    zerolog.Logger
-	pidfd  int
-	port   net.Listener // nil: no debug port
-	listen string       // its address
+	PID         int // of the shim, which becomes the program
+	Name        string
+	Real        string
+	Mode        Mode
+	Listen      string
+	Backends    map[dialect]string // path of the debug server for each client spoken to
+	HoldTimeout time.Duration
+	Pod         string // for the kubectl line; "" outside Kubernetes
+	Namespace   string
+
+	log     zerolog.Logger
+	pidfd   int
+	port    net.Listener // nil: no debug port
+	listen  string       // its address
+	control *net.UnixListener
+	pidns   uint64
 
 	do       chan func()
 	status   Status
@@ -34,97 +43,53 @@ type supervisor struct {
 	replies  sync.WaitGroup // answers on the way to `envoyshim resume` and the like
 }
 
-// Supervise is the supervisor's process. The shim gave it a socket as descriptor 3.
-// It returns when the supervised process has ended, or at once when the hold
-// could not be arranged (the shim reports that).
-func Supervise() int {
-	// Started from a memfd, comm would be a number (proc_pid_comm(5)).
-	_ = os.WriteFile("/proc/self/comm", []byte("envoyshim"), 0)
+// open takes hold of the process and opens the debug port and the control socket. A
+// control socket that cannot be had is no error: status and resume manage without.
+func (s *supervisor) open() (err error) {
+	if s.pidfd, err = unix.PidfdOpen(s.PID, 0); err != nil {
+		return fmt.Errorf("open a pidfd of process %d: %w", s.PID, err)
+	}
+	if s.Mode != Pause {
+		if s.port, err = openPort(s.Listen); err != nil {
+			return err
+		}
+		s.listen = s.port.Addr().String()
+	}
+	s.control, s.pidns, err = listenControl(s.PID)
+	if err != nil {
+		s.log.Warn().Int("pid", s.PID).Msgf("%v; status and resume must do without the supervisor", err)
+	}
+	return nil
+}
+
+// close undoes open, for a process that will run undebugged.
+func (s *supervisor) close() {
+	if s.port != nil {
+		_ = s.port.Close()
+	}
+	if s.control != nil {
+		_ = s.control.Close()
+	}
+}
+
+// supervise looks after the process until its end.
+func (s *supervisor) supervise(held bool) {
 	// The supervisor lives as long as its process. Caught rather than ignored,
 	// so that the debug servers it starts get defaults; but ignored they get SIGPIPE,
 	// or the end of this process would kill them before they clean up.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM)
 	signal.Ignore(unix.SIGPIPE)
-
-	shim := handshake{fd: 3}
-	m, err := shim.receive()
-	if err != nil || m.Config == nil {
-		fmt.Fprintln(os.Stderr, "envoyshim: supervise is internal: the shim starts it")
-		return exitCannotRun
-	}
-	s := &supervisor{
-		config:   *m.Config,
-		log:      newLogger(zerolog.Level(m.Config.LogLevel), m.Config.LogJSON),
-		do:       make(chan func()),
-		watchers: map[chan Status]bool{},
-	}
-	if err := s.hold(shim); err != nil {
-		_ = shim.send(message{Error: err.Error()})
-		return exitCannotRun
-	}
-	s.loop()
-	return 0
-}
-
-// hold is the supervisor's side of the handshake: it opens the sockets, seizes the
-// shim, holds what it becomes, and starts to serve.
-func (s *supervisor) hold(shim handshake) error {
-	control, pidns, err := s.open()
-	if err != nil {
-		return err
-	}
-	if err := shim.send(message{PID: os.Getpid()}); err != nil {
-		return err
-	}
-	if _, err := shim.receive(); err != nil {
-		return err
-	}
-	seized := false
-	err = tracee.HoldAtExec(s.PID, handshakeTimeout, func() error {
-		seized = true
-		return shim.send(message{Ready: true})
-	})
-	if !seized {
-		return err // the shim reports it and goes on without
-	}
-	_ = unix.Close(shim.fd)
-	if errors.Is(err, tracee.ErrGone) {
-		os.Exit(0) // the shim ended: execve failed, or somebody killed it; it said so itself
-	}
-	if err != nil {
-		// The shim is on its way, or Envoy runs already: too late for it to report.
-		event(s.log.Error(), evFailed, s.PID).Msgf("%v; %s runs undebugged", err, s.Name)
-	}
 	s.status = Status{PID: s.PID, Mode: s.Mode, Listen: s.listen, Exe: procfs.Exe(s.PID), Supervisor: os.Getpid(), Name: s.Name}
 	if info, err := elfinfo.Read(s.Real); err == nil {
 		s.status.BuildID = info.BuildID
 	}
-	go s.serve(err == nil, control, pidns)
-	return nil
-}
-
-// open takes hold of the process and opens the debug port and the control socket. A
-// control socket that cannot be had is no error: status and resume manage without.
-func (s *supervisor) open() (control *net.UnixListener, pidns uint64, err error) {
-	if s.pidfd, err = unix.PidfdOpen(s.PID, 0); err != nil {
-		return nil, 0, fmt.Errorf("open a pidfd of process %d: %w", s.PID, err)
-	}
-	if s.Mode != Pause {
-		if s.port, err = openPort(s.Listen); err != nil {
-			return nil, 0, err
-		}
-		s.listen = s.port.Addr().String()
-	}
-	control, pidns, err = listenControl(s.PID)
-	if err != nil {
-		s.log.Warn().Int("pid", s.PID).Msgf("%v; status and resume must do without the supervisor", err)
-	}
-	return control, pidns, nil
+	go s.serve(held)
+	s.loop()
 }
 
 // serve tells the first state and then answers on the sockets; before there is
 // none to tell.
-func (s *supervisor) serve(held bool, control *net.UnixListener, pidns uint64) {
+func (s *supervisor) serve(held bool) {
 	s.do <- func() {
 		if s.port != nil {
 			event(s.log.Info(), evListening, s.PID).Str("listen", s.listen).Msg("the debug port is open")
@@ -135,10 +100,10 @@ func (s *supervisor) serve(held bool, control *net.UnixListener, pidns uint64) {
 			s.setState(Running)
 		}
 	}
-	if control != nil {
-		go s.serveControl(control)
+	if s.control != nil {
+		go s.serveControl(s.control)
 	}
-	announce(pidns)
+	announce(s.pidns)
 	if s.port != nil {
 		s.acceptClients()
 	}

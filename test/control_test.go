@@ -28,7 +28,7 @@ type container struct {
 func entered(t testing.TB, pid int) container {
 	t.Helper()
 	endWithTest(t, pid)
-	return container{t, pid, install(t, "envoyshim")}
+	return container{t, pid, installAlone(t, "envoyshim")}
 }
 
 // emptyContainer has a PID 1 that is not under envoyshim.

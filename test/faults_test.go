@@ -286,6 +286,7 @@ func TestProcessLimitExhausted(t *testing.T) {
 		if got := p.status().ExitStatus(); got != 11 {
 			t.Fatalf("limit %d: exit status %d: %s", limit, got, p.err)
 		}
+		p.err.end(t) // its supervisor has ended, too, and counts no more
 	}
 	if held == 0 {
 		t.Fatal("nothing was ever held")

@@ -72,9 +72,19 @@ func trials(n int) int {
 	return n
 }
 
-// install puts the shim into a new directory under the given name, as an image does,
-// and returns its path.
+// install puts the shim into a new directory under the given name, and beside it the
+// command line, as an image does, and returns the shim's path.
 func install(t testing.TB, name string) string {
+	t.Helper()
+	path := installAlone(t, name)
+	if err := os.Link(path, filepath.Join(filepath.Dir(path), "envoyshim")); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// installAlone is install without the command line.
+func installAlone(t testing.TB, name string) string {
 	t.Helper()
 	path := filepath.Join(sharedDir(t), name)
 	copyFile(t, cli(t), path)

@@ -1,6 +1,7 @@
 package test
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"os"
@@ -75,6 +76,73 @@ func TestOnlyOneProcessIsCalledEnvoy(t *testing.T) {
 	}
 	if out, code := runAny(t, "pgrep", "-x", "envoy", "--session", strconv.Itoa(s.supervisor())); code != 1 {
 		t.Fatalf("pgrep found %s in the supervisor's session", out)
+	}
+}
+
+// A run that is not held leaves nothing behind, also under a PID 1 that reaps nobody, and the program has no
+// child that it did not start.
+func TestARunThatIsNotHeldLeavesNoProcess(t *testing.T) {
+	env := append(shimEnv("pause", asEnvoy(t, probe(t))), "ENVOYSHIM_TARGET=other")
+	shim := install(t, "envoy")
+	// unshare's child becomes the shim, and then the probe, by exec: PID 1.
+	p := start(t, env, "unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--", "sh", "-c", `"$0" exit 3; echo "status $?"; exec sleep 1000`, shim)
+	p.out.await(t, "status 3")
+	eventually(t, "the shell sleeps", func() bool {
+		return len(children(t, p.pid())) == 1 && procfs.Comm(children(t, p.pid())[0]) == "sleep"
+	})
+	if left := children(t, children(t, p.pid())[0]); len(left) > 0 {
+		t.Errorf("PID 1 has the children %v", left)
+	}
+
+	q := start(t, env, shim, "wait")
+	q.out.await(t, "main")
+	if left := children(t, q.pid()); len(left) > 0 {
+		t.Errorf("the program has the children %v", left)
+	}
+}
+
+// The supervisor is the file envoyshim beside the shim, if that is the same program; else a copy in memory. By its
+// exe and comm it is never called envoy.
+func TestTheSupervisorsFile(t *testing.T) {
+	// Another build has another build ID, in a note of the first page.
+	b, err := os.ReadFile(cli(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[bytes.Index(b, []byte("Go\x00\x00"))+5] ^= 1
+	other := filepath.Join(t.TempDir(), "other")
+	if err := os.WriteFile(other, b, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, file := range map[string]string{"none": "", "a copy": cli(t), "another build": other, "another program": "/bin/true"} {
+		t.Run(name, func(t *testing.T) {
+			shim := installAlone(t, "envoy")
+			beside := filepath.Join(filepath.Dir(shim), "envoyshim")
+			if file != "" {
+				copyFile(t, file, beside)
+			}
+			p := start(t, shimEnv("pause", asEnvoy(t, probe(t))), shim, "exit", "9")
+			if name == "another program" { // nothing can be asked of it: fail open
+				if got := p.status().ExitStatus(); got != 9 {
+					t.Fatalf("exit status %d", got)
+				}
+				p.err.end(t)
+				contains(t, p.err.String(), `"failed"`, "another program", "undebugged")
+				return
+			}
+			p.event("held")
+			supervisor := statusOf(t, p.pid())[0].num("supervisor")
+			want := "/memfd:envoyshim (deleted)"
+			if name == "a copy" {
+				want = beside
+			}
+			if got := procfs.Exe(supervisor); got != want {
+				t.Errorf("its exe is %s, want %s", got, want)
+			}
+			if got := procfs.Comm(supervisor); got != "envoyshim" {
+				t.Errorf("its comm is %s", got)
+			}
+		})
 	}
 }
 
@@ -185,7 +253,7 @@ func TestSupervisorKilledOnItsWay(t *testing.T) {
 		}
 		supervisor := 0
 		eventually(t, "the supervisor is there", func() bool {
-			supervisor = find("^envoyshim supervise$")
+			supervisor = find("^envoyshim supervise ")
 			return supervisor != 0
 		})
 		for range i * 20000 { // spin a little longer each time

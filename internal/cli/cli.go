@@ -11,13 +11,16 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/envoyshim/envoyshim/internal/early"
 )
 
 // streams are what a command talks to.
 type streams struct {
 	in       io.Reader
 	out, err io.Writer
-	status   int // exit status of a command that did its work
+	status   int         // exit status of a command that did its work
+	shim     *early.Shim // of `envoyshim run`: the process that was started so
 }
 
 type commands struct {
@@ -28,6 +31,7 @@ type commands struct {
 	Disconnect disconnectCommand `cmd:"" help:"Drop the attached debugger; back to held."`
 	Stdio      stdioCommand      `cmd:"" help:"Connect standard input and output to the debug port."`
 	Doctor     doctorCommand     `cmd:"" help:"Tell what would stop a debugger here, and the cure."`
+	Rehearse   rehearseCommand   `cmd:"" hidden:""`
 
 	Version kong.VersionFlag `help:"Print the version."`
 }
@@ -43,8 +47,9 @@ type usageError struct{ error }
 type exit int
 
 // Main runs the command line and returns the exit status: 0, 1 for an error, 2 for
-// wrong usage, or what the command says.
-func Main(args []string, in io.Reader, out, errw io.Writer) (status int) {
+// wrong usage, or what the command says. With a shim it does so in its place: this is `envoyshim run`,
+// which becomes the ELF.
+func Main(shim *early.Shim, args []string, in io.Reader, out, errw io.Writer) (status int) {
 	defer func() {
 		if r := recover(); r != nil {
 			code, ok := r.(exit)
@@ -54,7 +59,7 @@ func Main(args []string, in io.Reader, out, errw io.Writer) (status int) {
 			status = int(code)
 		}
 	}()
-	s := &streams{in: in, out: out, err: errw}
+	s := &streams{in: in, out: out, err: errw, shim: shim}
 	parser, err := kong.New(&commands{},
 		kong.Name("envoyshim"),
 		kong.Description(description),

@@ -17,7 +17,7 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	envoyshim = filepath.Join(dir, "envoyshim")
-	build := exec.Command("go", "build", "-o", envoyshim, "github.com/envoyshim/envoyshim")
+	build := exec.Command("go", "build", "-ldflags", "-E envoyshim_entry", "-o", envoyshim, "github.com/envoyshim/envoyshim")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	build.Stderr = os.Stderr
 	code := 1

@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 
+	"github.com/envoyshim/envoyshim/internal/early"
 	"github.com/envoyshim/envoyshim/launcher"
 )
 
@@ -19,6 +20,20 @@ func (c *runCommand) Run(s *streams) error {
 	if len(argv) == 0 {
 		return usageError{errors.New(`expected "<elf> ..."`)}
 	}
-	s.status = launcher.Run(c.Flags, argv)
+	if s.shim == nil {
+		return early.ErrNotLinked
+	}
+	launcher.Run(s.shim, c.Flags, argv)
+	return nil
+}
+
+// rehearseCommand is how doctor starts a process to be held.
+type rehearseCommand struct{}
+
+func (c *rehearseCommand) Run(s *streams) error {
+	if s.shim == nil {
+		return early.ErrNotLinked
+	}
+	launcher.Rehearse(s.shim)
 	return nil
 }

@@ -183,7 +183,7 @@ func thisMachine(t testing.TB) elf.Machine {
 
 // Programs that only resemble the shim must not be taken for it.
 func TestShimIsTheMainPackageOfThisModuleOnly(t *testing.T) {
-	for name, pkg := range map[string]string{"a package that imports much of it": "./internal/inherit/testdata/show", "a test binary": ""} {
+	for name, pkg := range map[string]string{"a package that imports much of it": "./internal/early/testdata/show", "a test binary": ""} {
 		t.Run(name, func(t *testing.T) {
 			path := "/proc/self/exe"
 			if pkg != "" {

@@ -3,8 +3,6 @@ package tracee
 import (
 	"errors"
 	"fmt"
-	"os"
-	"os/signal"
 	"runtime"
 	"time"
 
@@ -16,18 +14,14 @@ import (
 // ErrGone means that the tracee ended before it could be held.
 var ErrGone = errors.New("the process ended before its first instruction")
 
-// ErrNoExec means that the tracee did not call execve in time, or called it
-// from a thread other than its leader, which no tracer of the leader sees.
-var ErrNoExec = errors.New("no exec was seen")
-
 // ptrace(2), PTRACE_EVENT_STOP; x/sys/unix lacks it.
 const eventStop = 128
 
 // HoldAtExec seizes pid (PTRACE_SEIZE with PTRACE_O_TRACEEXEC), calls ready,
 // waits until pid executes a new program, and leaves it in state T with no
 // tracer: a group-stop before the first instruction of the new image. SIGCONT
-// lets it run. pid must not be a child that somebody else waits for in this
-// process.
+// lets it run. The execve must come from the thread group leader: that of another thread
+// is not seen by a tracer of the leader.
 //
 // At PTRACE_EVENT_EXEC no instruction of the new image has run. A SIGSTOP queued
 // there is taken on the way out of execve, before user mode. A signal given to
@@ -35,18 +29,10 @@ const eventStop = 128
 // tracee"), so it is queued with kill instead; if this process dies right
 // then, the kernel detaches and the queued SIGSTOP still stops the tracee.
 //
-// The deadline counts from ready's return; ErrNoExec when it passes, ErrGone
-// when the process ended. After any error the tracee is no longer traced.
-func HoldAtExec(pid int, deadline time.Duration, ready func() error) error {
-	// The thread stays the tracer until the detach. It is left locked on
-	// purpose: nothing else runs on it meanwhile.
-	runtime.LockOSThread()
+// ErrGone when the process ended instead. After any error the tracee is no longer traced.
+func HoldAtExec(pid int, ready func() error) error {
+	runtime.LockOSThread() // one thread is the tracer until the detach
 	defer runtime.UnlockOSThread()
-
-	// A tracer gets SIGCHLD for each stop of its tracee (ptrace(2)).
-	stops := make(chan os.Signal, 1)
-	signal.Notify(stops, unix.SIGCHLD)
-	defer signal.Stop(stops)
 
 	if err := ptrace(unix.PTRACE_SEIZE, pid, unix.PTRACE_O_TRACEEXEC); err != nil {
 		return fmt.Errorf("seize process %d: %w", pid, Explain(err, pid))
@@ -55,52 +41,53 @@ func HoldAtExec(pid int, deadline time.Duration, ready func() error) error {
 		_ = letGo(pid)
 		return err
 	}
-	late := time.NewTimer(deadline)
-	defer late.Stop()
 	for execed := false; ; {
-		select {
-		case <-stops:
-		case <-late.C:
-			_ = letGo(pid)
-			return ErrNoExec
+		status, err := wait(pid)
+		if err != nil {
+			return err
 		}
-		for {
-			var status unix.WaitStatus
-			got, err := unix.Wait4(pid, &status, unix.WNOHANG|unix.WALL, nil)
-			if err != nil && err != unix.EINTR {
-				return fmt.Errorf("wait for process %d: %w", pid, err)
+		switch {
+		case status.TrapCause() == unix.PTRACE_EVENT_EXEC:
+			execed = true
+			if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
+				_ = detach(pid)
+				return fmt.Errorf("stop process %d: %w", pid, err)
 			}
-			if got != pid {
-				break // the next SIGCHLD tells
-			}
-			switch {
-			case status.Exited() || status.Signaled():
-				return ErrGone
-			case status.TrapCause() == unix.PTRACE_EVENT_EXEC:
-				execed = true
-				if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
-					_ = detach(pid)
-					return fmt.Errorf("stop process %d: %w", pid, err)
+			err = resume(pid, 0)
+		case isEventStop(status) && isStopSignal(status.StopSignal()):
+			if execed {
+				if err := detach(pid); err != nil {
+					return fmt.Errorf("detach from process %d: %w", pid, err)
 				}
-				err = resume(pid, 0)
-			case isEventStop(status) && isStopSignal(status.StopSignal()):
-				if execed {
-					if err := detach(pid); err != nil {
-						return fmt.Errorf("detach from process %d: %w", pid, err)
-					}
-					return settle(pid)
-				}
-				// Somebody stopped the shim itself: let it stay stopped.
-				err = ptrace(unix.PTRACE_LISTEN, pid, 0)
-			case isEventStop(status):
-				err = resume(pid, 0)
-			default: // signal-delivery-stop: the signal takes its course
-				err = resume(pid, status.StopSignal())
+				return settle(pid)
 			}
-			if err != nil && !errors.Is(err, unix.ESRCH) {
-				return fmt.Errorf("resume process %d: %w", pid, err)
-			}
+			// Somebody stopped the shim itself: let it stay stopped.
+			err = ptrace(unix.PTRACE_LISTEN, pid, 0)
+		case isEventStop(status):
+			err = resume(pid, 0)
+		default: // signal-delivery-stop: the signal takes its course
+			err = resume(pid, status.StopSignal())
 		}
+		if err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("resume process %d: %w", pid, err)
+		}
+	}
+}
+
+// wait waits for the tracee's next stop; ErrGone is its end.
+func wait(pid int) (unix.WaitStatus, error) {
+	for {
+		var status unix.WaitStatus
+		_, err := unix.Wait4(pid, &status, unix.WALL, nil)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return 0, fmt.Errorf("wait for process %d: %w", pid, err)
+		case status.Exited() || status.Signaled():
+			return 0, ErrGone
+		}
+		return status, nil
 	}
 }
 
@@ -110,22 +97,15 @@ func letGo(pid int) error {
 	if err := ptrace(unix.PTRACE_INTERRUPT, pid, 0); err != nil {
 		return err
 	}
-	for {
-		var status unix.WaitStatus
-		if _, err := unix.Wait4(pid, &status, unix.WALL, nil); err == unix.EINTR {
-			continue
-		} else if err != nil {
-			return err
-		}
-		if status.Exited() || status.Signaled() {
-			return ErrGone
-		}
-		sig := 0
-		if !isEventStop(status) && status.TrapCause() <= 0 {
-			sig = int(status.StopSignal())
-		}
-		return ptrace(unix.PTRACE_DETACH, pid, uintptr(sig))
+	status, err := wait(pid)
+	if err != nil {
+		return err
 	}
+	sig := 0
+	if !isEventStop(status) && status.TrapCause() <= 0 {
+		sig = int(status.StopSignal())
+	}
+	return ptrace(unix.PTRACE_DETACH, pid, uintptr(sig))
 }
 
 // settle waits until the detached process is in state T. The kernel has no

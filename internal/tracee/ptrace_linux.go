@@ -26,15 +26,6 @@ func resume(pid int, sig unix.Signal) error { return ptrace(unix.PTRACE_CONT, pi
 // detach is PTRACE_DETACH without a signal.
 func detach(pid int) error { return ptrace(unix.PTRACE_DETACH, pid, 0) }
 
-// Seizable tries PTRACE_SEIZE on pid and takes it back at once. The error is
-// explained (see [Explain]).
-func Seizable(pid int) error {
-	if err := ptrace(unix.PTRACE_SEIZE, pid, 0); err != nil {
-		return Explain(err, pid)
-	}
-	return letGo(pid)
-}
-
 // Explain turns the errno of an attach into its cause: another tracer, another
 // owner, Yama's scope, a seccomp filter. errors.Is still finds the errno.
 func Explain(err error, pid int) error {

@@ -1,4 +1,4 @@
-package inherit_test
+package early_test
 
 import (
 	"bytes"
@@ -25,10 +25,10 @@ const lib = "/usr/local/lib/envoyshim/"
 var (
 	longest = strings.Repeat("n", 255) // NAME_MAX
 
-	// Real programs in lib. "become" and "absent" are not among them.
-	realNames = []string{"envoy", "x", "envoyshim", "envoyshimx", "nvoyshim", "envoyshin", "other", longest}
+	// Real programs in lib. Those of testdata/show are not among them.
+	realNames = []string{"envoy", "x", "envoyshimx", "nvoyshim", "envoyshin", "other", longest}
 
-	dir    string // show and plain (built without -E), links to show, prepare, real
+	dir    string // show, links to it, prepare, real
 	mounts int    // a mount namespace with the tests' own lib
 )
 
@@ -43,13 +43,12 @@ func TestMain(m *testing.M) {
 
 func prepareAndRun(m *testing.M) (int, error) {
 	var err error
-	if dir, err = os.MkdirTemp("", "inherit"); err != nil {
+	if dir, err = os.MkdirTemp("", "early"); err != nil {
 		return 0, err
 	}
 	defer os.RemoveAll(dir)
 	for _, build := range [][]string{
 		{"go", "build", "-ldflags", "-E envoyshim_entry", "-o", dir + "/show", "./testdata/show"},
-		{"go", "build", "-o", dir + "/plain", "./testdata/show"},
 		{"gcc", "-static", "-o", dir + "/real", "testdata/real.c"},
 		{"gcc", "-static", "-o", dir + "/prepare", "testdata/prepare.c"},
 	} {
@@ -59,8 +58,9 @@ func prepareAndRun(m *testing.M) (int, error) {
 			return 0, fmt.Errorf("%s: %w\n%s", cmd, err, out)
 		}
 	}
-	for _, name := range append(realNames, "become", "absent") {
-		if err := os.Symlink("show", filepath.Join(dir, name)); err != nil {
+	// Hard links, as an image has them: one of them is the supervisor's, envoyshim.
+	for _, name := range append(realNames, "envoyshim", "become", "change", "same", "fail", "die", "absent") {
+		if err := os.Link(dir+"/show", filepath.Join(dir, name)); err != nil {
 			return 0, err
 		}
 	}
@@ -97,7 +97,7 @@ func makeMounts() error {
 		}
 	}
 	// The shim where it should not be.
-	for _, path := range []string{lib + "misplaced", lib + "sub/envoy", "/usr/local/lib/envoyshimx/envoy"} {
+	for _, path := range []string{lib + "envoyshim", lib + "misplaced", lib + "sub/envoy", "/usr/local/lib/envoyshimx/envoy"} {
 		if err := os.Symlink(dir+"/show", path); err != nil {
 			return err
 		}
@@ -124,8 +124,8 @@ func private(t testing.TB) {
 // report is what show or real told.
 type report struct {
 	who    string
-	state  string // of show: whether the early entry ran
-	execfn string
+	state  string // of real
+	execfn string // of the supervisor: the shim's name
 	argv   []string
 	env    []string
 }
@@ -239,25 +239,129 @@ func TestOffBecomesTheRealProgramWithTheSameWords(t *testing.T) {
 	}
 }
 
-func TestGoSeesTheSameWords(t *testing.T) {
+// forHelper is env as the supervisor gets it.
+func forHelper(env []string) []string {
+	kept := []string{"GOMAXPROCS=2"}
+	for _, e := range env {
+		if !strings.HasPrefix(e, "GO") {
+			kept = append(kept, e)
+		}
+	}
+	return kept
+}
+
+func TestTheSupervisorSeesTheShimsWords(t *testing.T) {
 	for name, w := range words {
-		for binary, early := range map[string]string{"envoyshim": "true", "plain": "false"} {
-			t.Run(name+" "+binary, func(t *testing.T) {
-				private(t)
-				got := run(t, dir+"/"+binary, w.argv, w.env)
-				if got.who != "show" || got.state != early || got.execfn != dir+"/"+binary {
-					t.Errorf("got %s, early %s, ExecFn %s; want show, %s, %s", got.who, got.state, got.execfn, early, dir+"/"+binary)
+		t.Run(name, func(t *testing.T) {
+			private(t)
+			got := run(t, dir+"/absent", w.argv, w.env)
+			if got.who != "supervisor" || got.execfn != "absent" {
+				t.Errorf("got %s of %s, want supervisor of absent", got.who, got.execfn)
+			}
+			checkGot(t, got, w.argv, forHelper(w.env))
+		})
+	}
+}
+
+func TestTheCommandLineSeesItsOwnWords(t *testing.T) {
+	for name, w := range words {
+		t.Run(name, func(t *testing.T) {
+			private(t)
+			got := run(t, dir+"/envoyshim", w.argv, w.env)
+			if got.who != "show" || got.execfn != dir+"/envoyshim" {
+				t.Errorf("got %s by %s, want show by %s/envoyshim", got.who, got.execfn, dir)
+			}
+			checkGot(t, got, w.argv, w.env)
+		})
+	}
+}
+
+// The supervisor's order, with the shim's own arguments and with others, and always with
+// the environment that the shim has.
+func TestOrders(t *testing.T) {
+	for name, w := range words {
+		rest := w.argv
+		if len(rest) > 0 {
+			rest = rest[1:]
+		}
+		argv := append([]string{"x", dir + "/real"}, rest...)
+		changed := append([]string{"new"}, argv...)
+		slices.Reverse(changed)
+		for order, want := range map[string][]string{"same": argv, "become": argv[1:], "change": append(changed, "")} {
+			t.Run(name+" "+order, func(t *testing.T) {
+				got := run(t, dir+"/"+order, argv, w.env)
+				if got.who != "real" || got.execfn != dir+"/real" {
+					t.Errorf("it became %s by %s", got.who, got.execfn)
 				}
-				checkGot(t, got, w.argv, w.env)
+				checkGot(t, got, want, w.env)
 			})
 		}
 	}
 }
 
+func TestAnOrderThatFails(t *testing.T) {
+	p := start(t, dir+"/fail", []string{"x"}, nil, nil)
+	out, err := io.ReadAll(p.out)
+	if err != nil || !strings.HasPrefix(string(out), unix.ENOENT.Error()+"\x00") {
+		t.Errorf("it told %q, %v; want %q", out, err, unix.ENOENT.Error())
+	}
+	if st, err := p.Wait(); err != nil || st.ExitCode() != 7 {
+		t.Errorf("it ended with %v, %v; want the status of the order, 7", st, err)
+	}
+}
+
+// Without a supervisor the shim becomes the real program by itself.
+func TestNoSupervisor(t *testing.T) {
+	for _, c := range []struct {
+		promise, real string
+		env           []string
+		status        int // 0: it becomes real
+		says          string
+	}{
+		{"real", "/real", nil, 0, "running it undebugged"},
+		{"exit", "/real", []string{"ENVOYSHIM_ON_FAILURE=exit"}, 126, "ENVOYSHIM_ON_FAILURE=exit"},
+		{"not there", "/nonexistent", nil, 127, "cannot be executed"},
+		{"not executable", "/data", nil, 126, "cannot be executed"},
+		{"itself", "/die", nil, 127, "not found"},
+		{"not named, not in lib", "", nil, 127, "cannot be executed"},
+		{"json", "/real", []string{"ENVOYSHIM_LOG_FORMAT=json"}, 0, `"event":"failed","pid":`},
+	} {
+		t.Run(c.promise, func(t *testing.T) {
+			private(t)
+			if err := os.WriteFile(dir+"/data", []byte("no program"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			env := append([]string{"A=1"}, c.env...)
+			if c.real != "" {
+				env = append(env, "ENVOYSHIM_REAL="+dir+c.real)
+			}
+			said, stderr, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := start(t, dir+"/die", []string{"x", "y"}, env, func(a *os.ProcAttr) { a.Files[2] = stderr })
+			_ = stderr.Close()
+			if c.status == 0 {
+				got := p.finish(t)
+				if got.who != "real" {
+					t.Errorf("it became %s", got.who)
+				}
+				checkGot(t, got, []string{"x", "y"}, env)
+			} else if st, err := p.Wait(); err != nil || st.ExitCode() != c.status {
+				t.Errorf("it ended with %v, %v; want %d", st, err, c.status)
+			}
+			line, err := io.ReadAll(said)
+			if err != nil || !strings.Contains(string(line), c.says) {
+				t.Errorf("it said %q, %v; want %q", line, err, c.says)
+			}
+		})
+	}
+}
+
 func TestOneVariableSwitchesOn(t *testing.T) {
 	const prefix = "ENVOYSHIM_"
-	on := []string{prefix, prefix + "=", prefix + "MODE=off", prefix + "MODE=", prefix + "X", prefix + "\xff=1"}
-	off := []string{"", "=", "ENVOYSHIM=1", "ENVOYSHI=", "XENVOYSHIM_A=", " ENVOYSHIM_A=1", "ENVOYSHIMA_=1", "ENVOYSHIM-A=1", "envoyshim_mode=gdb", "A=ENVOYSHIM_MODE=gdb"}
+	on := []string{prefix, prefix + "=", prefix + "MODE=o", prefix + "MODE=offx", prefix + "MODE", prefix + "MODE= ", prefix + "X", prefix + "\xff=1"}
+	off := []string{prefix + "MODE=off", prefix + "MODE=", "", "=", "ENVOYSHIM=1", "ENVOYSHI=", "XENVOYSHIM_A=", " ENVOYSHIM_A=1", "ENVOYSHIMA_=1", "ENVOYSHIM-A=1", "envoyshim_mode=gdb", "A=ENVOYSHIM_MODE=gdb"}
 	for i := range len(prefix) {
 		off = append(off, prefix[:i], prefix[:i]+"x"+prefix[i+1:]+"A=1")
 	}
@@ -277,7 +381,7 @@ func TestOneVariableSwitchesOn(t *testing.T) {
 		})
 	}
 	for _, variable := range on {
-		check(variable, "show")
+		check(variable, "supervisor")
 	}
 	for _, variable := range off {
 		check(variable, "real")
@@ -304,11 +408,11 @@ func TestTheNameChoosesTheRealProgram(t *testing.T) {
 
 		{"the command line", dir + "/envoyshim", "/", "show", dir + "/envoyshim"},
 		{"the command line, no directory", "envoyshim", dir, "show", "envoyshim"},
-		{"no real program", dir + "/absent", "/", "show", dir + "/absent"},
-		{"no real program, no directory", "absent", dir, "show", "absent"},
-		{"in lib", lib + "misplaced", "/", "show", lib + "misplaced"},
-		{"under lib", lib + "sub/envoy", "/", "show", lib + "sub/envoy"},
-		{"in lib, relative", "./misplaced", lib, "show", lib + "misplaced"},
+		{"no real program", dir + "/absent", "/", "supervisor", "absent"},
+		{"no real program, no directory", "absent", dir, "supervisor", "absent"},
+		{"in lib", lib + "misplaced", "/", "supervisor", "misplaced"},
+		{"under lib", lib + "sub/envoy", "/", "supervisor", "envoy"},
+		{"in lib, relative", "./misplaced", lib, "supervisor", "misplaced"},
 	} {
 		t.Run(c.promise, func(t *testing.T) {
 			private(t)
@@ -316,6 +420,9 @@ func TestTheNameChoosesTheRealProgram(t *testing.T) {
 			got := start(t, c.path, argv, env, func(a *os.ProcAttr) { a.Dir = c.dir }).finish(t)
 			if got.who != c.who || got.execfn != c.execfn {
 				t.Errorf("it became %s by %q, want %s by %q", got.who, got.execfn, c.who, c.execfn)
+			}
+			if c.who == "supervisor" {
+				env = forHelper(env)
 			}
 			checkGot(t, got, argv, env)
 		})
@@ -331,8 +438,8 @@ func TestExecFnOfADescriptorIsArgv0(t *testing.T) {
 	defer program.Close()
 	// The path that the kernel makes for fexecve(3), too.
 	got := start(t, "/dev/fd/4", []string{"a name"}, nil, func(a *os.ProcAttr) { a.Files = append(a.Files, program) }).finish(t)
-	if got.who != "show" || got.execfn != "a name" {
-		t.Errorf("%s has ExecFn %q, want show with %q", got.who, got.execfn, "a name")
+	if got.who != "supervisor" || got.execfn != "a name" {
+		t.Errorf("%s has the name %q, want supervisor with %q", got.who, got.execfn, "a name")
 	}
 }
 
@@ -343,7 +450,7 @@ func TestSignalsDescriptorsAndLimitsPassThrough(t *testing.T) {
 	)
 	type state struct{ blocked, ignored, closed, files uint64 }
 	states := []state{
-		{0, 0, 0, 1024}, {all, 0, 0, 123}, {0, all, 0, 256}, {all, all, 7, 4},
+		{0, 0, 0, 1024}, {all, 0, 0, 123}, {0, all, 0, 256}, {all, all, 7, 16},
 	}
 	for closed := range uint64(8) {
 		states = append(states, state{closed: closed, files: 64})
@@ -499,49 +606,39 @@ func TestOffIsOneSystemCall(t *testing.T) {
 	}
 }
 
-// On the way to Go it only asks: no call changes anything.
-func TestOnOnlyAsksTheKernel(t *testing.T) {
-	ask := []string{"sigprocmask set=0"}
-	for sig := 64; sig > 0; sig-- {
-		ask = append(ask, fmt.Sprintf("sigaction %d act=0", sig))
+// Switched on, the process makes these calls and no other, on its way to the real program.
+func TestOnOnlyAsksTheSupervisor(t *testing.T) {
+	names := map[uint64]string{
+		unix.SYS_SOCKETPAIR: "socketpair", unix.SYS_FCNTL: "fcntl", unix.SYS_CLOSE: "close", unix.SYS_CLONE: "clone",
+		unix.SYS_WAIT4: "wait4", unix.SYS_FUTEX: "futex", unix.SYS_SENDTO: "sendto", unix.SYS_PPOLL: "ppoll", unix.SYS_READ: "read",
+		unix.SYS_PRCTL: "prctl", unix.SYS_EXECVE: "execve", unix.SYS_PIPE2: "pipe2",
 	}
-	ask = append(ask, "fcntl 2 F_GETFD", "fcntl 1 F_GETFD", "fcntl 0 F_GETFD")
-	for _, c := range []struct {
-		name, variable string
-		want           []string
-	}{
-		{"envoy", "ENVOYSHIM_MODE=gdb", ask},
-		{"envoyshim", "A=1", ask},
-		{"absent", "A=1", append([]string{"execve " + lib + "absent"}, ask...)},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			private(t)
-			p := startTraced(t, dir+"/"+c.name, []string{"envoy"}, []string{c.variable})
-			var got []string
-			for range c.want {
-				call, _ := p.nextCall(t)
-				text := fmt.Sprint(call)
-				switch call.number {
-				case unix.SYS_EXECVE:
-					text = "execve " + p.text(t, call.args[0])
-				case unix.SYS_RT_SIGPROCMASK:
-					text = fmt.Sprintf("sigprocmask set=%x", call.args[1])
-				case unix.SYS_RT_SIGACTION:
-					text = fmt.Sprintf("sigaction %d act=%x", call.args[0], call.args[1])
-				case unix.SYS_FCNTL:
-					if call.args[1] == unix.F_GETFD {
-						text = fmt.Sprintf("fcntl %d F_GETFD", call.args[0])
-					}
-				}
-				got = append(got, text)
-			}
-			if !slices.Equal(got, c.want) {
-				t.Errorf("system calls\n got %q\nwant %q", got, c.want)
-			}
-			if got := p.release(t); got.who != "show" || got.state != "true" {
-				t.Errorf("it became %s with early %s, want show with true", got.who, got.state)
-			}
-		})
+	want := "socketpair pipe2" + strings.Repeat(" fcntl close", 4) + " clone close close close" + strings.Repeat(" clone", 24) +
+		" futex sendto ppoll read prctl sendto ppoll read wait4 execve"
+	if runtime.GOARCH == "amd64" {
+		names[158], want = "arch_prctl", "arch_prctl "+want
+	}
+	p := startTraced(t, dir+"/same", []string{"envoy", dir + "/real"}, []string{"A=1"})
+	var got []string
+	for {
+		c, ok := p.nextCall(t)
+		if !ok {
+			break
+		}
+		name := names[c.number]
+		if name == "" {
+			name = fmt.Sprint(c)
+		}
+		if name == "execve" && p.text(t, c.args[0]) == lib+"same" {
+			continue // that is what it tries switched off, too
+		}
+		got = append(got, name)
+	}
+	if text := strings.Join(got, " "); text != want {
+		t.Errorf("system calls\n got %s\nwant %s", text, want)
+	}
+	if got := p.release(t); got.who != "real" {
+		t.Errorf("it became %s, want real", got.who)
 	}
 }
 
@@ -557,7 +654,7 @@ func TestAuxiliaryVectors(t *testing.T) {
 		text    string // a string that edit can point to: argv[1]
 		edit    func(aux []entry, text uint64)
 		tries   string // what it executes; "" means nothing
-		execfn  string // what Go finds then
+		name    string // what the supervisor takes for its name then
 	}{
 		{"as it is", "", func([]entry, uint64) {}, lib + "envoy", ""},
 		{"AT_EXECFN first", "", func(aux []entry, _ uint64) { i := there(aux); aux[0], aux[i] = aux[i], aux[0] }, lib + "envoy", ""},
@@ -575,12 +672,12 @@ func TestAuxiliaryVectors(t *testing.T) {
 		{"another path", "/a/b/other", point, lib + "other", ""},
 		{"a bare name", "other", point, lib + "other", ""},
 		{"a path of 100000 bytes", strings.Repeat("/ab", 33333) + "/other", point, lib + "other", ""},
-		{"a path in lib", lib + "envoy", point, "", lib + "envoy"},
-		{"lib without a name", lib, point, "", lib},
-		{"a directory", "/a/b/", point, "", "/a/b/"},
+		{"a path in lib", lib + "envoy", point, "", "envoy"},
+		{"lib without a name", lib, point, "", "argv 0"},
+		{"a directory", "/a/b/", point, "", "argv 0"},
 		{"nothing", "", point, "", "argv 0"},
 		{"255 bytes", "/a/" + longest, point, lib + longest, ""},
-		{"256 bytes", "/a/" + longest + "n", point, "", "/a/" + longest + "n"},
+		{"256 bytes", "/a/" + longest + "n", point, "", longest + "n"},
 		{"100000 bytes", strings.Repeat("n", 100000), point, "", strings.Repeat("n", 100000)},
 	} {
 		t.Run(c.promise, func(t *testing.T) {
@@ -611,20 +708,20 @@ func TestAuxiliaryVectors(t *testing.T) {
 			if !ok || tries != c.tries {
 				t.Errorf("it executes %q (%v), want %q", tries, call, c.tries)
 			}
-			who, execfn := "real", c.tries
+			who, name := "real", c.tries
 			if c.tries == "" {
-				who, execfn = "show", c.execfn
+				who, name, env = "supervisor", c.name, forHelper(env)
 			}
 			got := p.release(t)
-			if got.who != who || got.execfn != execfn {
-				t.Errorf("it became %s by %.300q, want %s by %.300q", got.who, got.execfn, who, execfn)
+			if got.who != who || got.execfn != name {
+				t.Errorf("it became %s by %.300q, want %s by %.300q", got.who, got.execfn, who, name)
 			}
 			checkGot(t, got, argv, env)
 		})
 	}
 }
 
-// FuzzEntry passes words of any shape, both ways: off, and to Go.
+// FuzzEntry passes words of any shape, both ways: off, and by the supervisor's order.
 func FuzzEntry(f *testing.F) {
 	for _, w := range words {
 		f.Add([]byte(strings.Join(w.argv, "\x00")), []byte(strings.Join(w.env, "\x00")))
@@ -635,19 +732,20 @@ func FuzzEntry(f *testing.F) {
 	f.Fuzz(func(t *testing.T, argvBytes, envBytes []byte) {
 		private(t)
 		argv, env := split(argvBytes), split(envBytes)
-		want := "real"
-		if slices.ContainsFunc(env, func(e string) bool { return strings.HasPrefix(e, "ENVOYSHIM_") }) {
-			want = "show"
-		}
+		on := slices.ContainsFunc(env, func(e string) bool { return strings.HasPrefix(e, "ENVOYSHIM_") })
 		got := run(t, dir+"/envoy", argv, env)
-		if got.who != want {
-			t.Errorf("it became %s, want %s", got.who, want)
+		if on && got.who == "supervisor" {
+			checkGot(t, got, argv, forHelper(env))
+		} else if !on && got.who == "real" {
+			checkGot(t, got, argv, env)
+		} else {
+			t.Errorf("it became %s", got.who)
 		}
-		checkGot(t, got, argv, env)
 
-		got = run(t, dir+"/envoyshim", argv, env)
-		if got.who != "show" {
-			t.Errorf("envoyshim became %s, want show", got.who)
+		argv = append([]string{"x", dir + "/real"}, argv...)
+		got = run(t, dir+"/same", argv, env)
+		if got.who != "real" {
+			t.Errorf("same became %s, want real", got.who)
 		}
 		checkGot(t, got, argv, env)
 	})

@@ -1,0 +1,457 @@
+package early
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// The functions of this file and of spawn_linux.go run where there is no Go runtime: the
+// entry calls begin on the stack that the kernel made. They may use raw system calls, local and
+// static memory, and each other; they may not allocate, panic, or call what can grow
+// the stack. go:nosplit has the linker prove that the small stack frames suffice.
+
+// The supervisor's runtime, a debug server and what they start in the first moments take
+// about so many threads.
+const threads = 24
+
+const noTasks = "no further process can be started: the limit (ulimit -u, or the pod's pid limit) is reached; raise it"
+
+// The shim waits for each order this long, in seconds; Envoy's start waits with it, so it only has to
+// be longer than the slowest healthy machine.
+const patience = 20
+
+var (
+	noG      [2]uint64 // thread-local storage for code that looks for its g: there is none
+	released uint32    // the threads of tryThreads may end; a futex
+
+	order  [maxOrder]uint64 // the message
+	pair   [2]int32         // the shim's end of the socket pair, the supervisor's
+	leave  [2]int32         // a pipe: the middle process reads, the supervisor writes
+	answer uint64
+	pipe   [2]sigaction // the ignored SIGPIPE, and what it was
+	files  [2]unix.Stat_t
+)
+
+var _, _, _ = &noG, &released, begin // used in assembly
+
+// sigaction is struct kernel_sigaction of amd64 and arm64 (signal.h of the
+// kernel's uapi); x/sys/unix has none.
+type sigaction struct {
+	handler  uintptr // 0 SIG_DFL, 1 SIG_IGN
+	flags    uint64
+	restorer uintptr
+	mask     uint64
+}
+
+const (
+	nsig       = 64
+	sigsetSize = 8 // bytes of the kernel's sigset_t
+	sigIgn     = 1
+	here       = ^uintptr(99) // AT_FDCWD, -100 (openat(2))
+)
+
+// tryThreads starts n threads at once, which then end, and tells how many could not
+// be had (clone(2): EAGAIN, RLIMIT_NPROC or the pids cgroup).
+func tryThreads(n int) (missing int)
+
+// kernel makes the system call of that number. What it returns above -4096 is -errno
+// (syscall(2)).
+func kernel(call, a, b, c, d, e uintptr) uintptr
+
+// errnoOf is the errno in what a system call returned, or 0.
+//
+//go:nosplit
+//go:norace
+func errnoOf(r uintptr) unix.Errno {
+	if r > ^uintptr(4095) {
+		return unix.Errno(-r)
+	}
+	return 0
+}
+
+// process is what the kernel put on the initial stack.
+type process struct {
+	argc   uintptr
+	argv   unsafe.Pointer // of **byte, ends with NULL
+	envp   unsafe.Pointer
+	execfn unsafe.Pointer // *byte, AT_EXECFN; argv[0] when there is none
+	base   unsafe.Pointer // its last component
+
+	real    unsafe.Pointer // the value of ENVOYSHIM_REAL; nil when unset or empty
+	mayExit bool           // ENVOYSHIM_ON_FAILURE begins with "e"
+	json    bool           // ENVOYSHIM_LOG_FORMAT is json
+	run     bool           // this is `envoyshim run`
+
+	sock   uintptr // to the supervisor, once it is started
+	middle uintptr // the process between the two, while it is not waited for
+	silent bool    // the supervisor did not answer in time
+}
+
+// begin is called by the entry unless that could become the program by itself. It returns when this
+// process is to be a Go program: the command line, or the supervisor.
+//
+//go:nosplit
+//go:norace
+func begin(stack, execfn unsafe.Pointer) {
+	var p process
+	p.argc = *(*uintptr)(stack)
+	p.argv = unsafe.Add(stack, wordSize)
+	p.envp = unsafe.Add(p.argv, (p.argc+1)*wordSize)
+	p.execfn = execfn
+	if execfn == nil {
+		p.execfn = at(p.argv, 0)
+	}
+	if p.execfn == nil {
+		return
+	}
+	p.base = p.execfn
+	for s := p.execfn; *(*byte)(s) != 0; s = unsafe.Add(s, 1) {
+		if *(*byte)(s) == '/' {
+			p.base = unsafe.Add(s, 1)
+		}
+	}
+	verb := unsafe.Pointer(nil)
+	if p.argc > 1 {
+		verb = at(p.argv, 1)
+	}
+	// Whatever its file is called: a supervisor that took itself for a shim would start another, for ever.
+	if p.argc == 3 && equal(at(p.argv, 0), "envoyshim") && equal(verb, superviseCommand) {
+		return
+	}
+	if hasPrefix(p.base, "envoyshim") {
+		if p.run = verb != nil && (equal(verb, "run") || equal(verb, "rehearse")); !p.run {
+			return
+		}
+	}
+	off := true
+	for i := uintptr(0); ; i++ {
+		e := at(p.envp, i)
+		if e == nil {
+			break
+		}
+		if hasPrefix(e, "ENVOYSHIM_") && !equal(e, "ENVOYSHIM_MODE=off") && !equal(e, "ENVOYSHIM_MODE=") {
+			off = false
+		}
+		if hasPrefix(e, "ENVOYSHIM_REAL=") && *(*byte)(unsafe.Add(e, 15)) != 0 {
+			p.real = unsafe.Add(e, 15)
+		}
+		if hasPrefix(e, "ENVOYSHIM_ON_FAILURE=e") {
+			p.mayExit = true
+		}
+		if equal(e, "ENVOYSHIM_LOG_FORMAT=json") {
+			p.json = true
+		}
+	}
+	if off && !p.run && !hasPrefix(p.execfn, libDir) {
+		if path := join(cstring(libDir), uintptr(len(libDir)), p.base); path != nil {
+			execve(path, p.argv, p.envp)
+		}
+	}
+	become(&p)
+}
+
+// become never returns: it becomes the program that the supervisor names, held or not, or
+// ends. Should there be no supervisor, it becomes the program by itself.
+//
+//go:nosplit
+//go:norace
+func become(p *process) {
+	why := startSupervisor(p)
+	if why == "" && tryThreads(threads) > 0 {
+		why = noTasks
+	}
+	if why == "" {
+		send(p, 0) // Connect waits for it
+		if errno := obey(p); errno != 0 {
+			cannot(p, errno)
+		}
+		why = "the supervisor ended before it was ready (is memory short? is the envoyshim beside this file another program?)"
+	}
+	if errno := endStart(p); errno == unix.EAGAIN {
+		why = noTasks
+	}
+	if p.run {
+		say(p, why, "")
+		exit(126)
+	}
+	if p.mayExit {
+		say(p, why, " (ENVOYSHIM_ON_FAILURE=exit)")
+		exit(126)
+	}
+	say(p, why, "; running it undebugged")
+	failOpen(p)
+}
+
+// obey carries out orders. It returns when no further one comes, with the errno of an execve that failed, or
+// 0.
+//
+//go:nosplit
+//go:norace
+func obey(p *process) (failed unix.Errno) {
+	for {
+		n := receive(p)
+		if n < orderWords*wordSize {
+			return failed
+		}
+		switch arg := uintptr(order[1]); order[0] {
+		case orderAllow:
+			send(p, errnoOf(kernel(unix.SYS_PRCTL, unix.PR_SET_PTRACER, arg, 0, 0, 0)))
+		case orderExec:
+			awaitMiddle(p)
+			failed = carryOut(p, n)
+			send(p, failed)
+		case orderExit:
+			awaitMiddle(p)
+			exit(arg)
+		default:
+			return failed
+		}
+	}
+}
+
+// carryOut turns the offsets of the plan, n bytes in order, into pointers, and executes it.
+//
+//go:nosplit
+//go:norace
+func carryOut(p *process, n uintptr) unix.Errno {
+	start := unsafe.Pointer(&order)
+	path := unsafe.Add(start, order[orderWords])
+	argv := p.argv
+	if argc := order[1]; argc != sameArgs {
+		if argc+orderWords+2 > uint64(n/wordSize) {
+			return unix.E2BIG
+		}
+		argv = unsafe.Add(start, (orderWords+1)*wordSize)
+		for i := range uintptr(argc) {
+			slot := (*uintptr)(unsafe.Add(argv, i*wordSize))
+			if *slot&keptArg != 0 {
+				*slot = uintptr(at(p.argv, *slot&^keptArg))
+			} else {
+				*slot += uintptr(start)
+			}
+		}
+		*(*uintptr)(unsafe.Add(argv, uintptr(argc)*wordSize)) = 0
+	}
+	return execve(path, argv, p.envp)
+}
+
+// failOpen becomes the program without a supervisor's advice: ENVOYSHIM_REAL, else the one in
+// libDir. It never returns.
+//
+//go:nosplit
+//go:norace
+func failOpen(p *process) {
+	path := p.real
+	if path == nil {
+		path = join(cstring(libDir), uintptr(len(libDir)), p.base)
+	}
+	if path == nil || isThisFile(path) || hasPrefix(p.execfn, libDir) && p.real == nil {
+		say(p, "the real program is not found; set ENVOYSHIM_REAL to it", "")
+		exit(127)
+	}
+	cannot(p, execve(path, p.argv, p.envp))
+}
+
+// cannot ends the process after an execve that nobody else reports, with a shell's status.
+//
+//go:nosplit
+//go:norace
+func cannot(p *process, errno unix.Errno) {
+	say(p, "the real program cannot be executed; set ENVOYSHIM_REAL to it", "")
+	if errno == unix.ENOENT || errno == unix.ENOTDIR {
+		exit(127)
+	}
+	exit(126)
+}
+
+// isThisFile tells whether path is the file of this process, by device and inode.
+//
+//go:nosplit
+//go:norace
+func isThisFile(path unsafe.Pointer) bool {
+	if stat(cstring("/proc/self/exe\x00"), &files[0]) != 0 || stat(path, &files[1]) != 0 {
+		return false
+	}
+	return files[0].Dev == files[1].Dev && files[0].Ino == files[1].Ino
+}
+
+// say writes a line of the event "failed", as the supervisor's log would, to standard error.
+// A reader that is gone must not end this process: SIGPIPE is ignored meanwhile.
+//
+//go:nosplit
+//go:norace
+func say(p *process, why, then string) {
+	said = 0
+	if p.json {
+		write(`{"level":"error","shim":"envoyshim","event":"failed","pid":`)
+		writeNumber(kernel(unix.SYS_GETPID, 0, 0, 0, 0, 0))
+		write(`,"message":"`)
+		write(why)
+		write(then)
+		write("\"}\n")
+	} else {
+		write("envoyshim: failed: ")
+		write(why)
+		write(then)
+		write("\n")
+	}
+	pipe[0].handler = sigIgn
+	kernel(unix.SYS_RT_SIGACTION, uintptr(unix.SIGPIPE), uintptr(unsafe.Pointer(&pipe[0])), uintptr(unsafe.Pointer(&pipe[1])), sigsetSize, 0)
+	kernel(unix.SYS_WRITE, 2, uintptr(unsafe.Pointer(&line)), said, 0, 0)
+	kernel(unix.SYS_RT_SIGACTION, uintptr(unix.SIGPIPE), uintptr(unsafe.Pointer(&pipe[1])), 0, sigsetSize, 0)
+}
+
+// line is what say writes, so far said bytes.
+var (
+	line [512]byte
+	said uintptr
+)
+
+//go:nosplit
+//go:norace
+func write(s string) {
+	for i := range len(s) {
+		if said < unsafe.Sizeof(line) {
+			*(*byte)(unsafe.Add(unsafe.Pointer(&line), said)) = s[i]
+			said++
+		}
+	}
+}
+
+//go:nosplit
+//go:norace
+func writeNumber(n uintptr) {
+	unit := uintptr(1)
+	for n/unit >= 10 {
+		unit *= 10
+	}
+	for ; unit > 0; unit /= 10 {
+		*(*byte)(unsafe.Add(unsafe.Pointer(&line), said)) = byte('0' + n/unit%10)
+		said++
+	}
+}
+
+// send answers with one word. MSG_NOSIGNAL: a supervisor that is gone shows at the next receive.
+//
+//go:nosplit
+//go:norace
+func send(p *process, errno unix.Errno) {
+	answer = uint64(errno)
+	kernel(unix.SYS_SENDTO, p.sock, uintptr(unsafe.Pointer(&answer)), unsafe.Sizeof(answer), unix.MSG_NOSIGNAL, 0)
+}
+
+// receive reads the next message into order and returns its length in bytes; 0 when the other end is
+// closed or nothing comes in time.
+//
+//go:nosplit
+//go:norace
+func receive(p *process) uintptr {
+	poll := unix.PollFd{Fd: int32(p.sock), Events: unix.POLLIN}
+	limit := unix.Timespec{Sec: patience}
+	for {
+		n := kernel(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&poll)), 1, uintptr(unsafe.Pointer(&limit)), 0, 0)
+		p.silent = n == 0
+		if n == 1 {
+			n = kernel(unix.SYS_READ, p.sock, uintptr(unsafe.Pointer(&order)), unsafe.Sizeof(order), 0, 0)
+		}
+		switch errnoOf(n) {
+		case 0:
+			return n
+		case unix.EINTR:
+		default:
+			return 0
+		}
+	}
+}
+
+// execve is execve(2); it returns only with an error.
+//
+//go:nosplit
+//go:norace
+func execve(path, argv, envp unsafe.Pointer) unix.Errno {
+	errno := errnoOf(kernel(unix.SYS_EXECVE, uintptr(path), uintptr(argv), uintptr(envp), 0, 0))
+	return errno
+}
+
+// exit is exit_group(2).
+//
+//go:nosplit
+//go:norace
+func exit(status uintptr) {
+	for {
+		kernel(unix.SYS_EXIT_GROUP, status, 0, 0, 0, 0)
+	}
+}
+
+// stat is stat(2), by fstatat, which both architectures have under one name.
+//
+//go:nosplit
+//go:norace
+func stat(path unsafe.Pointer, st *unix.Stat_t) unix.Errno {
+	return errnoOf(kernel(sysFstatat, here, uintptr(path), uintptr(unsafe.Pointer(st)), 0, 0))
+}
+
+const wordSize = unsafe.Sizeof(uintptr(0))
+
+// at returns the i-th of an array of pointers.
+//
+//go:nosplit
+//go:norace
+func at(array unsafe.Pointer, i uintptr) unsafe.Pointer {
+	return *(*unsafe.Pointer)(unsafe.Add(array, i*wordSize))
+}
+
+// hasPrefix tells whether the C string at p begins with s; it reads no further than it matches.
+//
+//go:nosplit
+//go:norace
+func hasPrefix(p unsafe.Pointer, s string) bool {
+	for i := range len(s) {
+		if *(*byte)(unsafe.Add(p, i)) != s[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// equal tells whether the C string at p is s.
+//
+//go:nosplit
+//go:norace
+func equal(p unsafe.Pointer, s string) bool {
+	return hasPrefix(p, s) && *(*byte)(unsafe.Add(p, len(s))) == 0
+}
+
+// joined is where join writes: PATH_MAX, and room for a name.
+var joined [4096 + 256]byte
+
+// join returns the path that is the first n bytes of dir and then name, nil when it is too long.
+// The next call overwrites it.
+//
+//go:nosplit
+//go:norace
+func join(dir unsafe.Pointer, n uintptr, name unsafe.Pointer) unsafe.Pointer {
+	start := unsafe.Pointer(&joined)
+	if n >= unsafe.Sizeof(joined) {
+		return nil
+	}
+	for i := range n {
+		*(*byte)(unsafe.Add(start, i)) = *(*byte)(unsafe.Add(dir, i))
+	}
+	for ; n < unsafe.Sizeof(joined); n++ {
+		c := *(*byte)(name)
+		*(*byte)(unsafe.Add(start, n)) = c
+		if c == 0 {
+			return start
+		}
+		name = unsafe.Add(name, 1)
+	}
+	return nil
+}
+
+// cstring returns the bytes of a constant that ends in NUL.
+//
+//go:nosplit
+//go:norace
+func cstring(s string) unsafe.Pointer { return unsafe.Pointer(unsafe.StringData(s)) }
