@@ -1,13 +1,15 @@
 # make build   bin/envoyshim (GOARCH=arm64 make build for arm64)
 # make demo    the whole story with real parts
 # make test    everything that is proven, what CI runs
+# make bench   BENCHMARKS.md: measured beside gdbserver, lldb-server and wrapper scripts
 SHELL := /bin/bash
 GOARCH ?= $(shell go env GOARCH)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FIXTURES := bin/test/standin bin/test/standin-static bin/test/probe bin/test/probe-static \
 	bin/test/probe-static-pie bin/test/goprog bin/test/parent bin/test/deny
+BENCH_FIXTURES := bin/test/bench-exit bin/test/bench-execve bin/test/bench-goexec bin/test/heartbeat
 
-.PHONY: build deps fixtures demo test test-long lint fuzz clean
+.PHONY: build deps fixtures bench-fixtures demo test test-long bench lint fuzz clean
 
 # -E chooses the early entry: internal/early/README.md.
 build:
@@ -50,6 +52,23 @@ bin/test/deny: test/fixtures/deny.c
 	@mkdir -p $(@D)
 	gcc -g -O0 -Wall -static -o $@ $<
 
+bench-fixtures: $(BENCH_FIXTURES)
+	CGO_ENABLED=0 go build -C test/bench/delve -overlay overlay.json -trimpath -ldflags '-s -w -E envoyshim_entry' \
+		-o $(CURDIR)/bin/test/envoyshim-delve github.com/envoyshim/envoyshim
+	go build -o bin/test/bench ./test/bench
+
+bin/test/bench-%: test/bench/fixtures/%.S
+	@mkdir -p $(@D)
+	gcc -static -nostdlib -s -o $@ $<
+
+bin/test/bench-goexec: test/bench/fixtures/goexec/main.go
+	@mkdir -p $(@D)
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o $@ ./test/bench/fixtures/goexec
+
+bin/test/heartbeat: test/bench/fixtures/heartbeat.c
+	@mkdir -p $(@D)
+	gcc -O1 -Wall -static -o $@ $<
+
 demo: deps build bin/test/standin
 	@test/demo.sh
 
@@ -60,6 +79,11 @@ test: deps build fixtures lint
 # The same code with more trials.
 test-long: deps build fixtures
 	ENVOYSHIM_TEST_LONG=1 go test -count=1 -timeout 3h ./...
+
+# As root, about 3 minutes, on a quiet machine. BENCH='-row held,off -runs 0.1 -o /tmp' for a
+# quick look at some rows. With perf (linux-perf) it also shows where the time to the hold goes.
+bench: deps build fixtures bench-fixtures
+	bin/test/bench $(BENCH)
 
 # Half a minute each; minimising large inputs would take the rest.
 fuzz: build
