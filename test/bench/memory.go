@@ -7,17 +7,20 @@ import (
 )
 
 const (
-	heldRSS     = "held or listening, RSS"
-	heldPSS     = "held or listening, PSS"
-	attachedRSS = "client attached, RSS"
-	attachedPSS = "client attached, PSS"
+	whileHeld     = "held or listening, "
+	whileAttached = "client attached, "
+	heldRSS       = whileHeld + "RSS"
 )
+
+// The fields of /proc/PID/smaps_rollup that are shown.
+var memoryFields = []struct{ name, field string }{{"RSS", "Rss"}, {"PSS", "Pss"}, {"anonymous", "Anonymous"}}
 
 var memory = row{
 	name:  "memory",
 	title: "memory of the helper",
-	how: `Resident (RSS) and proportional (PSS: pages that are shared divided) memory in MiB, while the program is held and the port listens, and with
-a real gdb or lldb attached. With a client, envoyshim is its supervisor and the debug server behind it; "alone" is the same server that launched
+	how: `Memory in MiB, while the program is held and the port listens, and with a real gdb or lldb attached: resident (RSS), proportional (PSS:
+pages that are shared divided), and what of it is anonymous. The rest are pages of files, of which the kernel maps more or fewer around each that is used,
+as they happen to lie in its cache. With a client, envoyshim is its supervisor and the debug server behind it; "alone" is the same server that launched
 the program itself.`,
 	measure: measureMemory,
 	claims: []claim{
@@ -34,13 +37,13 @@ the program itself.`,
 type weights []series
 
 // add weighs a process.
-func (w *weights) add(rssCase, pssCase, who string, pid int) error {
-	for _, m := range []struct{ kase, field string }{{rssCase, "Rss"}, {pssCase, "Pss"}} {
+func (w *weights) add(when, who string, pid int) error {
+	for _, m := range memoryFields {
 		value, err := memoryOf(pid, m.field)
 		if err != nil {
 			return err
 		}
-		w.put(m.kase, who, rounded(value))
+		w.put(when+m.name, who, rounded(value))
 	}
 	return nil
 }
@@ -70,10 +73,12 @@ func measureMemory(b *bench) ([]series, error) {
 		}
 	}
 	var all []series
-	for _, kase := range []string{heldRSS, heldPSS, attachedRSS, attachedPSS} {
-		for _, s := range w {
-			if s.Case == kase {
-				all = append(all, s)
+	for _, when := range []string{whileHeld, whileAttached} {
+		for _, m := range memoryFields {
+			for _, s := range w {
+				if s.Case == when+m.name {
+					all = append(all, s)
+				}
 			}
 		}
 	}
@@ -94,14 +99,14 @@ func (b *bench) weighShim(d debugger, s shim, w *weights) error {
 	if err != nil {
 		return err
 	}
-	if err := w.add(heldRSS, heldPSS, who, supervisor); err != nil {
+	if err := w.add(whileHeld, who, supervisor); err != nil {
 		return err
 	}
 	client, err := d.attach(fixture("probe"), port)
 	if err != nil {
 		return err
 	}
-	if err := w.add(attachedRSS, attachedPSS, who, supervisor); err != nil {
+	if err := w.add(whileAttached, who, supervisor); err != nil {
 		return err
 	}
 	status, err := procfs.ReadStatus(p.pid)
@@ -109,7 +114,7 @@ func (b *bench) weighShim(d debugger, s shim, w *weights) error {
 		return err
 	}
 	if s.name == product {
-		if err := w.add(attachedRSS, attachedPSS, d.server+" behind it", status.TracerPid); err != nil {
+		if err := w.add(whileAttached, d.server+" behind it", status.TracerPid); err != nil {
 			return err
 		}
 	}
@@ -122,14 +127,14 @@ func weighServer(d debugger, w *weights) error {
 	if err != nil {
 		return err
 	}
-	if err := w.add(heldRSS, heldPSS, d.server+" alone", p.pid); err != nil {
+	if err := w.add(whileHeld, d.server+" alone", p.pid); err != nil {
 		return err
 	}
 	client, err := d.attach(fixture("probe"), port)
 	if err != nil {
 		return err
 	}
-	if err := w.add(attachedRSS, attachedPSS, d.server+" alone", p.pid); err != nil {
+	if err := w.add(whileAttached, d.server+" alone", p.pid); err != nil {
 		return err
 	}
 	return d.end(p, false, client)
