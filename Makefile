@@ -53,8 +53,12 @@ bin/test/deny: test/fixtures/deny.c
 	gcc -g -O0 -Wall -static -o $@ $<
 
 bench-fixtures: $(BENCH_FIXTURES)
-	CGO_ENABLED=0 go build -C test/bench/delve -overlay overlay.json -trimpath -ldflags '-s -w -E envoyshim_entry' \
-		-o $(CURDIR)/bin/test/envoyshim-delve github.com/envoyshim/envoyshim
+	CGO_ENABLED=0 go build -C test/bench/delve -overlay overlay-linked.json -trimpath -ldflags '-s -w -E envoyshim_entry' \
+		-o $(CURDIR)/bin/test/envoyshim-delve-linked github.com/envoyshim/envoyshim
+	CGO_ENABLED=0 go build -C test/bench/delve -trimpath -ldflags '-s -w' -o $(CURDIR)/bin/test/delve-server ./server
+	gzip -9 -n -f bin/test/delve-server
+	CGO_ENABLED=0 go build -buildvcs=auto -overlay test/bench/delve/overlay-carried.json -trimpath -ldflags '-s -w -E envoyshim_entry' \
+		-o bin/test/envoyshim-delve-carried .
 	go build -o bin/test/bench ./test/bench
 
 bin/test/bench-%: test/bench/fixtures/%.S

@@ -29,11 +29,12 @@ type shim struct {
 
 func (s shim) cli() string { return filepath.Join(filepath.Dir(s.path), "envoyshim") }
 
-// product is the name of the shim as it is shipped, bigger that of the variant with
-// Delve linked in (delve/link.go).
+// product is the name of the shim as it is shipped; in the variants Delve's server is linked in
+// (delve/link.go), or carried as a program of its own (delve/carry.go).
 const (
 	product = "envoyshim"
-	bigger  = "envoyshim with Delve"
+	linked  = "envoyshim, Delve linked in"
+	carried = "envoyshim, Delve carried"
 )
 
 // A target is a program to be held and debugged.
@@ -72,7 +73,9 @@ func newBench(factor float64) (*bench, error) {
 			return nil, fmt.Errorf("%w: run `make bench`", err)
 		}
 	}
-	for _, s := range []struct{ name, built string }{{product, "bin/envoyshim"}, {bigger, fixture("envoyshim-delve")}} {
+	for _, s := range []struct{ name, built string }{
+		{product, "bin/envoyshim"}, {linked, fixture("envoyshim-delve-linked")}, {carried, fixture("envoyshim-delve-carried")},
+	} {
 		if err := b.install(s.name, s.built); err != nil {
 			return nil, fmt.Errorf("%w: run `make bench`", err)
 		}

@@ -19,9 +19,11 @@ instruction: row landing). gdbserver, which launches the program: until it print
 	notes:   heldPhases,
 	claims: []claim{
 		{standin, product, gdbserverWay, "", goal{atMost, 1}},
-		{standin, bigger, gdbserverWay, "", goal{atMost, 1}},
+		{standin, carried, gdbserverWay, "", goal{atMost, 1}},
+		{standin, linked, gdbserverWay, "", goal{atMost, 1}},
 		{realEnvoy, product, gdbserverWay, "", goal{atMost, 1}},
-		{realEnvoy, bigger, gdbserverWay, "", goal{atMost, 1}},
+		{realEnvoy, carried, gdbserverWay, "", goal{atMost, 1}},
+		{realEnvoy, linked, gdbserverWay, "", goal{atMost, 1}},
 		{standin, product, gdbWrapper, "", goal{}},
 		{realEnvoy, product, gdbWrapper, "", goal{}},
 	},
@@ -39,7 +41,8 @@ func measureHeld(b *bench) ([]series, error) {
 			{gdbserverWay, func() (float64, error) {
 				return untilSaid("Listening on port", tool("gdbserver"), "--once", "127.0.0.1:0", t.path)
 			}},
-			{bigger, func() (float64, error) { return b.untilHeld(b.shim(bigger), t) }},
+			{carried, func() (float64, error) { return b.untilHeld(b.shim(carried), t) }},
+			{linked, func() (float64, error) { return b.untilHeld(b.shim(linked), t) }},
 			{gdbWrapper, func() (float64, error) { return untilSaid("(gdb) ", wrapper) }},
 		})
 		if err != nil {

@@ -49,6 +49,9 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
+	if err := os.MkdirAll(*dir, 0o755); err != nil {
+		return err
+	}
 	out := filepath.Join(*dir, "BENCHMARKS")
 	old, err := load(out + ".json")
 	switch {

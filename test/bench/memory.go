@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/envoyshim/envoyshim/internal/procfs"
 )
@@ -26,8 +27,8 @@ the program itself.`,
 	claims: []claim{
 		{heldRSS, "supervisor, gdb", "", "", goal{never, 12}},
 		{heldRSS, "supervisor, lldb", "", "", goal{never, 12}},
-		{heldRSS, "supervisor with Delve, gdb", "", "", goal{never, 12}},
-		{heldRSS, "supervisor with Delve, lldb", "", "", goal{never, 12}},
+		{heldRSS, "supervisor, Delve carried, gdb", "", "", goal{never, 12}},
+		{heldRSS, "supervisor, Delve linked in, gdb", "", "", goal{never, 12}},
 		{heldRSS, "supervisor, gdb", "gdbserver alone", "", goal{}},
 		{heldRSS, "supervisor, lldb", "lldb-server alone", "", goal{}},
 	},
@@ -87,7 +88,7 @@ func measureMemory(b *bench) ([]series, error) {
 
 func (b *bench) weighShim(d debugger, s shim, w *weights) error {
 	defer watch("memory of "+s.name, patience)()
-	who := map[string]string{product: "supervisor, ", bigger: "supervisor with Delve, "}[s.name] + d.name
+	who := strings.Replace(s.name, product, "supervisor", 1) + ", " + d.name
 	p, port, err := d.launchShim(s, fixture("probe"))
 	if err != nil {
 		return err

@@ -156,3 +156,28 @@ func auxv(pid int, key uint64) (uint64, error) {
 	}
 	return 0, fmt.Errorf("process %d: no entry %d in its auxiliary vector", pid, key)
 }
+
+// scheduling is what the kernel's scheduler counts for a process: nanoseconds on a processor, nanoseconds waiting for
+// one, and how often it was put on one.
+type scheduling struct{ running, waiting, slices float64 }
+
+// schedule sums /proc/PID/task/TID/schedstat (Documentation/scheduler/sched-stats.rst).
+func schedule(pid int) (scheduling, error) {
+	var sum scheduling
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	if err != nil || len(tasks) == 0 {
+		return sum, fmt.Errorf("no tasks of process %d: %v", pid, err)
+	}
+	for _, task := range tasks {
+		text, err := os.ReadFile(task)
+		if err != nil {
+			return sum, err
+		}
+		var one scheduling
+		if _, err := fmt.Sscan(string(text), &one.running, &one.waiting, &one.slices); err != nil {
+			return sum, fmt.Errorf("%s: %w", task, err)
+		}
+		sum.running, sum.waiting, sum.slices = sum.running+one.running, sum.waiting+one.waiting, sum.slices+one.slices
+	}
+	return sum, nil
+}

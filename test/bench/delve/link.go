@@ -1,4 +1,4 @@
-// This file is laid over package main of envoyshim (overlay.json) for one variant that
+// This file is laid over package main of envoyshim (overlay-linked.json) for one variant that
 // only the benchmarks build: the shim with Delve's server linked in. It shows
 // what the size of the binary, and the packages that initialise themselves at every
 // start, cost.
