@@ -129,7 +129,20 @@ func settle(pid int) error {
 
 // isEventStop reports a PTRACE_EVENT_STOP, which is how a seized tracee shows
 // group-stops (ptrace(2), "Group-stop").
-func isEventStop(s unix.WaitStatus) bool { return s.Stopped() && int(s)>>16 == eventStop }
+func isEventStop(s unix.WaitStatus) bool { return s.Stopped() && eventOf(s) == eventStop }
+
+// eventOf is the PTRACE_EVENT of a stop, or 0.
+func eventOf(s unix.WaitStatus) int { return int(s) >> 16 }
+
+func isGroupStop(s unix.WaitStatus) bool { return isEventStop(s) && isStopSignal(s.StopSignal()) }
+
+// isSignalStop reports a signal-delivery-stop.
+func isSignalStop(s unix.WaitStatus) bool {
+	return s.Stopped() && eventOf(s) == 0 && s.StopSignal() != syscallStop
+}
+
+// syscallStop is the signal of a system call's stops, by PTRACE_O_TRACESYSGOOD.
+const syscallStop = unix.SIGTRAP | 0x80
 
 func isStopSignal(s unix.Signal) bool {
 	return s == unix.SIGSTOP || s == unix.SIGTSTP || s == unix.SIGTTIN || s == unix.SIGTTOU

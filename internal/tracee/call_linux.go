@@ -1,0 +1,101 @@
+package tracee
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// Call makes a system call in a thread: its registers and memory are as before afterwards. The result is what the
+// kernel returned, above -4096 a negative errno. Signals that come meanwhile wait for the next Resume.
+func (p *Process) Call(tid int, number uint64, args ...uint64) (result uint64, err error) {
+	p.do(func() {
+		var t *thread
+		if t, err = p.thread(tid); err == nil {
+			result, err = p.call(t, number, args)
+		}
+	})
+	return result, err
+}
+
+func (p *Process) call(t *thread, number uint64, args []uint64) (uint64, error) {
+	if len(args) > len(callArguments) {
+		return 0, fmt.Errorf("system call %d: %w", number, unix.EINVAL)
+	}
+	before, err := general(t.tid)
+	if err != nil {
+		return 0, err
+	}
+	pc := before[regPC]
+	under := make([]byte, len(callInstruction))
+	if err := p.mem.ReadAt(under, pc); err != nil {
+		return 0, fmt.Errorf("read the instruction at %#x: %w", pc, err)
+	}
+	if err := p.mem.WriteAt(callInstruction, pc); err != nil {
+		return 0, fmt.Errorf("write an instruction at %#x: %w", pc, err)
+	}
+	// What waited to be told, and how it was to go on.
+	told := *t
+	result, err := p.callHere(t, before, number, args)
+	if p.gone != nil || p.threads[t.tid] != t {
+		return 0, err
+	}
+	if werr := p.mem.WriteAt(under, pc); err == nil {
+		err = werr
+	}
+	if rerr := setGeneral(t.tid, before); err == nil {
+		err = rerr
+	}
+	if !t.untold {
+		t.status, t.untold, t.trap = told.status, told.untold, told.trap
+	}
+	t.doing = told.doing
+	return result, err
+}
+
+// callHere steps over the system call instruction that stands at the program counter.
+func (p *Process) callHere(t *thread, before []uint64, number uint64, args []uint64) (uint64, error) {
+	regs := append([]uint64(nil), before...)
+	regs[regNumber] = ^uint64(0) // no system call to be started again (amd64)
+	regs[callNumber] = number
+	for i, a := range args {
+		regs[callArguments[i]] = a
+	}
+	if err := setGeneral(t.tid, regs); err != nil {
+		return 0, err
+	}
+	var waiting *thread // a signal that came first
+	for {
+		t.doing, t.untold, t.status = Action{Run: true, Step: true}, false, 0
+		if err := p.start(t); err != nil {
+			return 0, err
+		}
+		for t.running && p.gone == nil {
+			if err := p.waitOne(); err != nil {
+				return 0, err
+			}
+		}
+		switch {
+		case p.gone != nil:
+			return 0, ErrNoProcess
+		case p.threads[t.tid] != t:
+			return 0, ErrNoThread
+		case t.trap == stepTrap:
+			now, err := general(t.tid)
+			t.untold = false
+			if waiting != nil {
+				// It was taken from the queue; put it back by its number.
+				_ = unix.Tgkill(p.pid, t.tid, waiting.status.StopSignal())
+			}
+			if err != nil {
+				return 0, err
+			}
+			return now[regResult], nil
+		case isSignalStop(t.status) && t.status.StopSignal() == unix.SIGSTOP && p.guarded:
+			p.guarded = false
+		case isSignalStop(t.status):
+			copied := *t
+			waiting = &copied
+		}
+	}
+}

@@ -1,0 +1,268 @@
+package tracee
+
+import (
+	"errors"
+	"fmt"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// entering reports a stop at the entry of a system call, not at its exit (PTRACE_GET_SYSCALL_INFO, since Linux 5.3).
+func entering(tid int) bool {
+	const entry = 1   // PTRACE_SYSCALL_INFO_ENTRY
+	var info [88]byte // struct ptrace_syscall_info; its first byte says which
+	_, _, errno := unix.RawSyscall6(unix.SYS_PTRACE, unix.PTRACE_GET_SYSCALL_INFO, uintptr(tid), unsafe.Sizeof(info), uintptr(unsafe.Pointer(&info)), 0, 0)
+	return errno == 0 && info[0] == entry
+}
+
+// trap says what a SIGTRAP was.
+type trap int
+
+const (
+	noTrap    trap = iota // the program's own, or another signal
+	pointTrap             // a software breakpoint of ours; the program counter is on it again
+	stepTrap              // the end of a step
+	debugTrap             // a debug register
+)
+
+// follow does at once what an event asks for, whether it is told later or not.
+func (p *Process) follow(t *thread) error {
+	t.trap = noTrap
+	switch event := eventOf(t.status); {
+	case event == eventStop && !t.started:
+		t.started = true
+		t.untold = t.doing.Run // only to be let go
+		return t.ifAlive(p.armThread(t.tid))
+	case event == unix.PTRACE_EVENT_EXIT:
+		return p.leave(t)
+	case event == unix.PTRACE_EVENT_CLONE:
+		child, err := eventMessage(t.tid)
+		if err != nil {
+			return t.ifAlive(err)
+		}
+		return p.adopt(child, t.doing)
+	case event == unix.PTRACE_EVENT_FORK || event == unix.PTRACE_EVENT_VFORK:
+		child, err := eventMessage(t.tid)
+		if err != nil {
+			return t.ifAlive(err)
+		}
+		return p.releaseChild(child, event == unix.PTRACE_EVENT_VFORK)
+	case event == unix.PTRACE_EVENT_VFORK_DONE && p.letGo:
+		return p.plant()
+	case event == unix.PTRACE_EVENT_EXEC:
+		return p.newProgram(t)
+	case t.status.StopSignal() == syscallStop:
+		t.inCall = entering(t.tid)
+	case isSignalStop(t.status) && t.status.StopSignal() == unix.SIGTRAP:
+		return t.ifAlive(p.explainTrap(t))
+	}
+	return nil
+}
+
+// ifAlive passes on the error of a request. ESRCH: the thread was killed meanwhile; it stands nowhere any more, has nothing
+// to tell, and its end comes.
+func (t *thread) ifAlive(err error) error {
+	if errors.Is(err, unix.ESRCH) {
+		t.running, t.untold = true, false
+		return nil
+	}
+	return err
+}
+
+// leave lets a thread end. A leader that ends before its other threads is reported when they have ended, too
+// (ptrace(2), "execve(2) under ptrace"): nothing is to wait for it, and only this event tells.
+func (p *Process) leave(t *thread) error {
+	t.running, t.untold = true, false
+	err := t.ifAlive(resume(t.tid, 0))
+	if t.tid == p.pid {
+		delete(p.threads, t.tid)
+		t.running = false
+	}
+	return err
+}
+
+// eventMessage is PTRACE_GETEVENTMSG.
+func eventMessage(tid int) (int, error) {
+	message, err := unix.PtraceGetEventMsg(tid)
+	return int(message), err
+}
+
+// adopt takes a new thread in. It is traced already, and stops before its first instruction, or has done
+// so.
+func (p *Process) adopt(tid int, doing Action) error {
+	t := &thread{tid: tid, running: true, doing: Action{Run: doing.Run}}
+	p.threads[tid] = t
+	if status, ok := p.strays[tid]; ok {
+		delete(p.strays, tid)
+		return p.note(tid, status)
+	}
+	return nil
+}
+
+// releaseChild lets a new process go clean: its memory is a copy, with our breakpoints in it, or, after
+// vfork, ours. Then our own are out until it has left it.
+func (p *Process) releaseChild(pid int, shares bool) error {
+	if _, ok := p.strays[pid]; ok {
+		delete(p.strays, pid)
+	} else {
+		var status unix.WaitStatus
+		for {
+			if _, err := unix.Wait4(pid, &status, unix.WALL, nil); err != unix.EINTR {
+				break
+			}
+		}
+		if !status.Stopped() {
+			return nil // killed
+		}
+	}
+	var err error
+	if shares {
+		err = p.lift()
+	} else if len(p.points.planted) > 0 {
+		err = p.points.clean(pid)
+	}
+	if derr := detach(pid); !errors.Is(derr, unix.ESRCH) {
+		err = errors.Join(err, derr)
+	}
+	return err
+}
+
+// newProgram follows an execve: one thread is left, and nothing of the memory.
+func (p *Process) newProgram(t *thread) error {
+	clear(p.threads)
+	clear(p.strays)
+	t.tid, t.inCall = p.pid, false
+	p.threads[p.pid] = t
+	_ = p.mem.Close()
+	mem, err := OpenMemory(p.pid)
+	if err != nil {
+		return fmt.Errorf("open the memory of process %d: %w", p.pid, err)
+	}
+	p.mem, p.points = mem, newPoints()
+	return nil
+}
+
+// explainTrap tells our traps from the program's.
+func (p *Process) explainTrap(t *thread) error {
+	info, err := p.siginfo(t.tid)
+	if err != nil {
+		return err
+	}
+	pc, err := p.pc(t.tid)
+	if err != nil {
+		return err
+	}
+	// Of the codes for int3 the kernel has used two (SI_KERNEL on amd64, TRAP_BRKPT on arm64).
+	switch siCode(info) {
+	case siKernel, trapBrkpt:
+		if at := pc - breakpointSize; p.points.planted[at] != nil {
+			t.trap = pointTrap
+			return p.setPC(t.tid, at)
+		}
+		if t.doing.Step && siCode(info) == trapBrkpt { // a step over a system call, before Linux 5.x
+			t.trap = stepTrap
+		}
+	case trapTrace, int32(unix.SIGTRAP): // the latter: a step into a signal handler
+		t.trap = stepTrap
+	case trapHWBkpt:
+		t.trap = debugTrap
+	case int32(unix.SIGTRAP) | unix.PTRACE_EVENT_EXIT<<8:
+		return unix.ESRCH // killed meanwhile: it stands somewhere else already
+	}
+	return nil
+}
+
+// The codes of SIGTRAP (siginfo.h of the kernel's uapi).
+const (
+	siKernel   = 0x80
+	trapBrkpt  = 1
+	trapTrace  = 2
+	trapHWBkpt = 4
+)
+
+// passes reports a stop that needs no other thread to stop, and prepares the thread to go on.
+func (p *Process) passes(t *thread) bool {
+	switch event := eventOf(t.status); {
+	case event == eventStop:
+		return true
+	case event == unix.PTRACE_EVENT_CLONE:
+		return !p.events.Threads
+	case event == unix.PTRACE_EVENT_FORK:
+		return !p.events.Fork
+	case event == unix.PTRACE_EVENT_VFORK, event == unix.PTRACE_EVENT_VFORK_DONE:
+		return !p.events.VFork
+	case event == unix.PTRACE_EVENT_EXEC:
+		return !p.events.Exec
+	case event != 0:
+		return true
+	}
+	switch sig := t.status.StopSignal(); {
+	case sig == syscallStop:
+		return !p.events.Syscalls || p.events.Only != nil && !p.events.Only[p.syscallOf(t.tid)]
+	case sig == unix.SIGSTOP && p.asked.Load():
+		return false
+	case sig == unix.SIGSTOP && p.guarded:
+		p.guarded = false
+		return true
+	case t.trap == stepTrap:
+		pc, err := p.pc(t.tid)
+		return err == nil && t.doing.Step && t.doing.From <= pc && pc < t.doing.To && p.points.software[pc] == 0
+	case sig != unix.SIGTRAP && p.pass[sig]:
+		t.doing.Signal = sig
+		return true
+	}
+	return false
+}
+
+// judge turns the stop of a thread into what Resume returns; ok is false for what nobody is told.
+func (p *Process) judge(t *thread) (stop Stop, ok bool, err error) {
+	stop.TID = t.tid
+	if p.passes(t) {
+		return stop, false, nil
+	}
+	switch event := eventOf(t.status); event {
+	case 0:
+	case unix.PTRACE_EVENT_CLONE:
+		stop.Reason = Cloned
+	case unix.PTRACE_EVENT_FORK:
+		stop.Reason = Forked
+	case unix.PTRACE_EVENT_VFORK:
+		stop.Reason = VForked
+	case unix.PTRACE_EVENT_VFORK_DONE:
+		stop.Reason = VForkDone
+		return stop, true, nil
+	case unix.PTRACE_EVENT_EXEC:
+		stop.Reason = Execed
+		return stop, true, nil
+	}
+	if eventOf(t.status) != 0 {
+		stop.Child, err = eventMessage(t.tid)
+		return stop, true, err
+	}
+	stop.Signal = t.status.StopSignal()
+	switch {
+	case stop.Signal == syscallStop:
+		stop.Reason, stop.Signal, stop.Syscall = SyscallExit, 0, p.syscallOf(t.tid)
+		if t.inCall {
+			stop.Reason = SyscallEntry
+		}
+	case stop.Signal == unix.SIGSTOP && p.asked.Load():
+		p.asked.Store(false)
+		stop.Reason, stop.Signal = Interrupted, 0
+	case t.trap == pointTrap:
+		pc, err := p.pc(t.tid)
+		if err != nil {
+			return stop, false, err
+		}
+		stop.Reason, stop.Address = Breakpoint, pc
+		return stop, p.points.software[pc] > 0, nil // else taken out meanwhile: as if it had not been
+	case t.trap == stepTrap:
+		stop.Reason = Stepped
+	case t.trap == debugTrap:
+		return p.judgeDebug(t)
+	default:
+		stop.Reason = Signalled
+	}
+	return stop, true, nil
+}

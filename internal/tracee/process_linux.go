@@ -1,0 +1,219 @@
+package tracee
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"runtime"
+	"slices"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Process is a process with all its threads under our trace (PTRACE_SEIZE, ptrace(2)). It is all-stop: while a
+// call of Resume is not back every thread that was told to run may run, at any other time none does.
+//
+// Its methods may be called from any goroutine, one at a time; they are carried out by one
+// OS thread, as ptrace wants. Interrupt alone may be called at any time.
+//
+// Software breakpoints are in memory only while the process runs. Whatever becomes of the client, a stopped
+// process is as it would be without a debugger, and so is what ReadMemory sees.
+type Process struct {
+	pid  int
+	work chan func()
+
+	threads map[int]*thread
+	strays  map[int]unix.WaitStatus // first stops of threads whose creation is not reported yet
+	mem     *Memory
+	points  points
+	events  Events
+	pass    map[unix.Signal]bool
+	gone    *Stop // the process has ended
+
+	letGo   bool        // threads run, with the breakpoints in memory
+	asked   atomic.Bool // Interrupt was called, and no stop has told it
+	guarded bool        // a SIGSTOP of ours is queued
+	lastTID int         // whose stop was told last: it comes last the next time
+}
+
+// A thread is one task of the process.
+type thread struct {
+	tid     int
+	running bool
+	// While it does not run: the stop it stands in, and whether Resume has yet to tell it.
+	status unix.WaitStatus
+	untold bool
+
+	trap    trap   // what a SIGTRAP was
+	doing   Action // while it runs, and until it is resumed anew
+	started bool   // its first stop is behind it
+	inCall  bool   // at the entry of a system call
+}
+
+// Reason says why a process stopped.
+type Reason int
+
+// The reasons of a [Stop].
+const (
+	Interrupted        Reason = iota // by Interrupt
+	Signalled                        // Signal is about to be delivered
+	Stepped                          // a single step, or a range of them, is done
+	Breakpoint                       // at a software breakpoint; the program counter is its address
+	HardwareBreakpoint               // likewise
+	Watchpoint                       // Address was written or read; the program counter is behind the instruction
+	Forked                           // Child is the new process, already let go
+	VForked                          // likewise; it borrows the memory until VForkDone
+	VForkDone
+	Execed       // a new program, before its first instruction; one thread is left
+	SyscallEntry // Syscall is its number
+	SyscallExit
+	Cloned       // Child is the new thread; only with Events.Threads
+	ThreadExited // only with Events.Threads
+	Exited       // the process is gone: Status
+	Killed       // the process is gone: Signal
+)
+
+// A Stop is why and where a process stopped, or that it is gone.
+type Stop struct {
+	Reason  Reason
+	TID     int // the thread; the leader's when the process is gone
+	Signal  unix.Signal
+	Status  int // exit status
+	Address uint64
+	Access  PointKind // of a Watchpoint
+	Child   int
+	Syscall uint64
+}
+
+// An Action is what one thread does at Resume.
+type Action struct {
+	Run    bool   // else it stays stopped
+	Step   bool   // one instruction
+	From   uint64 // with Step: go on stepping while From <= program counter < To
+	To     uint64
+	Signal unix.Signal // delivered on the way; 0: none
+}
+
+// PointKind is what a breakpoint or watchpoint waits for.
+type PointKind int
+
+// The kinds of points. A processor without read watchpoints (amd64) refuses ReadWatch.
+const (
+	SoftwareExecute PointKind = iota
+	HardwareExecute
+	WriteWatch
+	ReadWatch
+	AccessWatch
+)
+
+// Events are what Resume reports beside signals, steps and points.
+type Events struct {
+	Fork, VFork, Exec bool
+	Threads           bool
+	Syscalls          bool
+	Only              map[uint64]bool // of Syscalls; nil: all
+}
+
+// Errors of a Process.
+var (
+	// ErrNoProcess means that the process is gone.
+	ErrNoProcess = errors.New("the process is gone")
+	// ErrNoThread means that there is no such thread.
+	ErrNoThread = errors.New("no such thread")
+	// ErrNoRoom means that all debug registers are in use.
+	ErrNoRoom = errors.New("no debug register is free")
+	// ErrUnsupported means that this processor or kernel cannot do that.
+	ErrUnsupported = errors.New("not supported here")
+)
+
+// Seize takes a process with all its threads under trace and stops it. A process in group-stop (state T) stays
+// where it is, and will run at Resume without a SIGCONT that anybody sees.
+func Seize(pid int) (*Process, error) {
+	p := &Process{
+		pid:     pid,
+		work:    make(chan func()),
+		threads: map[int]*thread{},
+		strays:  map[int]unix.WaitStatus{},
+		points:  newPoints(),
+	}
+	go p.loop()
+	var err error
+	p.do(func() { err = p.seize() })
+	if err != nil {
+		close(p.work)
+		return nil, err
+	}
+	return p, nil
+}
+
+// loop is the tracer's thread.
+func (p *Process) loop() {
+	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine, and nobody inherits its tracees
+	for f := range p.work {
+		f()
+	}
+}
+
+// do has f carried out by the tracer's thread.
+func (p *Process) do(f func()) {
+	done := make(chan struct{})
+	p.work <- func() { f(); close(done) }
+	<-done
+}
+
+// PID returns the process id.
+func (p *Process) PID() int { return p.pid }
+
+// Threads returns the thread ids, the leader first if it lives, the others by number.
+func (p *Process) Threads() (tids []int) {
+	p.do(func() {
+		tids = slices.SortedFunc(maps.Keys(p.threads), func(a, b int) int {
+			switch {
+			case a == b:
+				return 0
+			case a == p.pid || b != p.pid && a < b:
+				return -1
+			}
+			return 1
+		})
+	})
+	return tids
+}
+
+// ReportEvents chooses the events that Resume returns for.
+func (p *Process) ReportEvents(e Events) { p.do(func() { p.events = e }) }
+
+// PassSignals chooses the signals that are delivered without a stop.
+func (p *Process) PassSignals(signals map[unix.Signal]bool) { p.do(func() { p.pass = signals }) }
+
+// Guard queues a SIGSTOP for the stopped process, so that the end of this process, which detaches, leaves it in group-stop
+// instead of running. The next Resume takes it out again, which costs one more stop.
+func (p *Process) Guard() error {
+	var err error
+	p.do(func() { err = p.guard() })
+	return err
+}
+
+func (p *Process) guard() error {
+	if p.gone != nil || p.guarded {
+		return nil
+	}
+	if err := unix.Kill(p.pid, unix.SIGSTOP); err != nil {
+		return fmt.Errorf("queue SIGSTOP for process %d: %w", p.pid, err)
+	}
+	p.guarded = true
+	return nil
+}
+
+// thread returns a stopped thread.
+func (p *Process) thread(tid int) (*thread, error) {
+	if p.gone != nil {
+		return nil, ErrNoProcess
+	}
+	t := p.threads[tid]
+	if t == nil {
+		return nil, ErrNoThread
+	}
+	return t, nil
+}

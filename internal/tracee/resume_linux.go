@@ -1,0 +1,308 @@
+package tracee
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// Resume lets the threads do what actions says, those that it does not name what rest says, and returns at the next stop.
+// Signals that PassSignals names are delivered without a stop.
+func (p *Process) Resume(actions map[int]Action, rest Action) (Stop, error) {
+	var stop Stop
+	var err error
+	p.do(func() { stop, err = p.resume(actions, rest) })
+	return stop, err
+}
+
+// Interrupt makes Resume return. When the process is stopped already, the next Resume returns at
+// once. It may be called at any time, also when there is nothing to interrupt.
+func (p *Process) Interrupt() {
+	p.asked.Store(true)
+	// The tracer waits for its tracees: a signal stops one of them, and is not delivered.
+	_ = unix.Kill(p.pid, unix.SIGSTOP)
+}
+
+func (p *Process) resume(actions map[int]Action, rest Action) (Stop, error) {
+	if p.gone != nil {
+		return *p.gone, nil
+	}
+	if p.asked.Swap(false) { // while it was stopped; its SIGSTOP is queued, as a guard's
+		p.guarded = true
+		return Stop{Reason: Interrupted, TID: p.first()}, nil
+	}
+	for tid, t := range p.threads {
+		action, ok := actions[tid]
+		if !ok {
+			action = rest
+		}
+		t.doing = action
+	}
+	for {
+		// What happened beside the stop that was told last.
+		if stop, ok, err := p.tell(); ok || err != nil {
+			return stop, err
+		}
+		if err := p.stepOff(); err != nil {
+			return Stop{}, err
+		}
+		if p.gone != nil {
+			return *p.gone, nil
+		}
+		if p.untold() != nil {
+			continue
+		}
+		if err := p.run(); err != nil {
+			return Stop{}, err
+		}
+	}
+}
+
+// tell picks a thread whose stop has not been told and turns it into a Stop. Stops that are
+// nobody's business are passed over.
+func (p *Process) tell() (Stop, bool, error) {
+	for {
+		if p.gone != nil {
+			return *p.gone, true, nil
+		}
+		t := p.untold()
+		if t == nil {
+			return Stop{}, false, nil
+		}
+		t.untold = false
+		stop, ok, err := p.judge(t)
+		if errors.Is(err, unix.ESRCH) { // killed meanwhile
+			err = p.waitOne()
+			ok = false
+		}
+		if ok || err != nil {
+			p.lastTID = t.tid
+			return stop, ok, err
+		}
+	}
+}
+
+// untold returns a thread with something to tell. That of the last stop comes last, so that a busy
+// thread does not silence the others.
+func (p *Process) untold() *thread {
+	var found *thread
+	for _, t := range p.threads {
+		if t.running || !t.untold || !t.doing.Run {
+			continue
+		}
+		if found == nil || found.tid == p.lastTID || t.tid != p.lastTID && t.tid < found.tid {
+			found = t
+		}
+	}
+	return found
+}
+
+// stepOff moves each thread that is to run off the breakpoint it stands on: by one step, alone, without breakpoints in
+// memory.
+func (p *Process) stepOff() error {
+	for _, t := range p.sorted() {
+		if p.gone != nil || p.threads[t.tid] != t || !t.doing.Run || t.untold || p.asked.Load() {
+			continue
+		}
+		pc, err := p.pc(t.tid)
+		if errors.Is(err, unix.ESRCH) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if p.points.software[pc] == 0 {
+			continue
+		}
+		whole := t.doing
+		t.doing.Step = true
+		if err := p.start(t); err != nil {
+			return err
+		}
+		for t.running && p.gone == nil {
+			if err := p.waitOne(); err != nil {
+				return err
+			}
+		}
+		if p.threads[t.tid] != t {
+			continue // it has ended
+		}
+		t.doing = whole
+		t.doing.Signal = 0 // delivered
+		if t.untold && t.trap == stepTrap && !whole.Step {
+			t.untold = false // just our step
+		}
+	}
+	return nil
+}
+
+// first is a thread that lives, the leader if it does.
+func (p *Process) first() int {
+	if all := p.sorted(); p.threads[p.pid] == nil && len(all) > 0 {
+		return all[0].tid
+	}
+	return p.pid
+}
+
+func (p *Process) sorted() []*thread {
+	all := make([]*thread, 0, len(p.threads))
+	for _, t := range p.threads {
+		all = append(all, t)
+	}
+	slices.SortFunc(all, func(a, b *thread) int { return a.tid - b.tid })
+	return all
+}
+
+// run lets the threads go with the breakpoints in memory until one of them has something to tell, and
+// stops them all.
+func (p *Process) run() error {
+	p.letGo = true
+	defer func() { p.letGo = false }()
+	if err := p.plant(); err != nil {
+		return err
+	}
+	for _, t := range p.sorted() {
+		if t.doing.Run && !t.running {
+			if err := p.start(t); err != nil {
+				return err
+			}
+		}
+	}
+	for p.gone == nil && p.untold() == nil {
+		if err := p.waitOne(); err != nil {
+			return err
+		}
+		p.keepRunning()
+	}
+	if p.gone != nil {
+		return nil
+	}
+	if err := p.stopAll(); err != nil {
+		return err
+	}
+	if p.gone != nil {
+		return nil
+	}
+	return p.lift()
+}
+
+// keepRunning lets threads go on whose stop needs no other thread to stop: new threads, signals that pass, the steps of a
+// range, and what nobody asked for.
+func (p *Process) keepRunning() {
+	for _, t := range p.sorted() {
+		if t.running || !t.untold || !t.doing.Run {
+			continue
+		}
+		if p.passes(t) {
+			t.untold = false
+			if err := p.start(t); err != nil && !errors.Is(err, unix.ESRCH) {
+				t.untold = true
+			}
+		}
+	}
+}
+
+// start resumes one thread as its action says.
+func (p *Process) start(t *thread) error {
+	request := unix.PTRACE_CONT
+	switch {
+	case t.doing.Step:
+		request = unix.PTRACE_SINGLESTEP
+	case p.events.Syscalls:
+		request = unix.PTRACE_SYSCALL
+	case isGroupStop(t.status):
+		request = unix.PTRACE_LISTEN // it stays until SIGCONT; if that has been sent already, it stops once more
+	}
+	sig := t.doing.Signal
+	t.doing.Signal = 0 // once
+	err := ptrace(request, t.tid, uintptr(sig))
+	switch {
+	case errors.Is(err, unix.ESRCH): // killed meanwhile: its end comes
+		t.running = true
+		return nil
+	case err != nil:
+		return fmt.Errorf("resume thread %d: %w", t.tid, err)
+	}
+	t.running, t.status = true, 0
+	return nil
+}
+
+// stopAll stops all threads that run and waits until they stand.
+func (p *Process) stopAll() error {
+	for _, t := range p.threads {
+		if t.running {
+			// ESRCH: it has ended, or stands already; the wait tells.
+			if err := ptrace(unix.PTRACE_INTERRUPT, t.tid, 0); err != nil && !errors.Is(err, unix.ESRCH) && !errors.Is(err, unix.EIO) {
+				return fmt.Errorf("interrupt thread %d: %w", t.tid, err)
+			}
+		}
+	}
+	for p.gone == nil {
+		if !slices.ContainsFunc(p.sorted(), func(t *thread) bool { return t.running }) {
+			return nil
+		}
+		if err := p.waitOne(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// waitOne waits for one event of any thread and notes it. __WNOTHREAD (wait(2)): only tracees of this OS thread.
+func (p *Process) waitOne() error {
+	var status unix.WaitStatus
+	tid, err := unix.Wait4(-1, &status, unix.WALL|unix.WNOTHREAD, nil)
+	switch {
+	case err == unix.EINTR:
+		return nil
+	case err == unix.ECHILD: // its parent, or somebody else, has reaped it
+		p.end(Stop{Reason: Killed, TID: p.pid, Signal: unix.SIGKILL})
+		return nil
+	case err != nil:
+		return fmt.Errorf("wait for process %d: %w", p.pid, err)
+	}
+	return p.note(tid, status)
+}
+
+// note records the event of a thread.
+func (p *Process) note(tid int, status unix.WaitStatus) error {
+	t := p.threads[tid]
+	switch {
+	case status.Exited() || status.Signaled():
+		delete(p.strays, tid)
+		delete(p.threads, tid)
+		if t != nil {
+			t.running, t.untold = false, false // for whoever waits for it
+		}
+		if tid == p.pid {
+			stop := Stop{Reason: Exited, TID: tid, Status: status.ExitStatus()}
+			if status.Signaled() {
+				stop = Stop{Reason: Killed, TID: tid, Signal: status.Signal()}
+			}
+			p.end(stop)
+		}
+	case t == nil && status.TrapCause() == unix.PTRACE_EVENT_EXEC:
+		// A thread that was not the leader has become it, when the leader had ended.
+		t = &thread{tid: tid, status: status, untold: true, started: true, doing: Action{Run: true}}
+		p.threads[tid] = t
+		return p.follow(t)
+	case t == nil && status.TrapCause() == unix.PTRACE_EVENT_EXIT:
+		delete(p.strays, tid)
+		_ = resume(tid, 0) // killed before we were told of it
+	case t == nil:
+		p.strays[tid] = status
+	default:
+		t.running, t.status, t.untold = false, status, true
+		return p.follow(t)
+	}
+	return nil
+}
+
+// end records that the process is gone.
+func (p *Process) end(stop Stop) {
+	p.gone = &stop
+	clear(p.threads)
+	_ = p.mem.Close()
+}

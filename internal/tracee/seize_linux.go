@@ -1,0 +1,160 @@
+package tracee
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/envoyshim/envoyshim/internal/procfs"
+)
+
+// Never PTRACE_O_EXITKILL: the end of the supervisor must not be Envoy's.
+const seizeOptions = unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_TRACEFORK | unix.PTRACE_O_TRACEVFORK |
+	unix.PTRACE_O_TRACEVFORKDONE | unix.PTRACE_O_TRACEEXEC | unix.PTRACE_O_TRACEEXIT | unix.PTRACE_O_TRACESYSGOOD
+
+// seize attaches to every thread and stops them. After an error nothing is traced.
+func (p *Process) seize() error {
+	st, err := procfs.ReadStat(p.pid)
+	if err != nil {
+		return fmt.Errorf("seize process %d: %w", p.pid, Explain(unix.ESRCH, p.pid))
+	}
+	if p.mem, err = OpenMemory(p.pid); err != nil {
+		return fmt.Errorf("open the memory of process %d: %w", p.pid, Explain(err, p.pid))
+	}
+	err = p.seizeThreads()
+	if err == nil && st.State == 'T' {
+		// SIGCONT ends the group-stop, in which a detach or the death of the tracer would leave it for
+		// good; the SIGSTOP takes the SIGCONT out of the queue (signal(7)), and is the guard.
+		// All threads stand in ptrace-stop: nothing runs.
+		if err = unix.Kill(p.pid, unix.SIGCONT); err == nil {
+			err = p.guard()
+		}
+	}
+	if err != nil {
+		p.releaseThreads(0)
+		_ = p.mem.Close()
+	}
+	return err
+}
+
+// seizeThreads goes through the list of threads until it finds no new one: those that run may still
+// make others.
+func (p *Process) seizeThreads() error {
+	for found := true; found; {
+		found = false
+		tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", p.pid))
+		if err != nil {
+			return fmt.Errorf("list the threads of process %d: %w", p.pid, err)
+		}
+		for _, task := range tasks {
+			tid, err := strconv.Atoi(task.Name())
+			if err != nil || p.threads[tid] != nil {
+				continue
+			}
+			switch err := ptrace(unix.PTRACE_SEIZE, tid, seizeOptions); {
+			case err == nil:
+			case errors.Is(err, unix.ESRCH), zombie(tid):
+				continue // it ended
+			case len(p.threads) > 0 && tracedByUs(tid):
+				continue // made by a thread that we trace, and so traced
+			default:
+				return fmt.Errorf("seize process %d: %w", p.pid, Explain(err, p.pid))
+			}
+			found = true
+			p.threads[tid] = &thread{tid: tid, running: true, started: true}
+		}
+		if err := p.stopAll(); err != nil {
+			return err
+		}
+	}
+	if len(p.threads) == 0 {
+		return fmt.Errorf("seize process %d: %w", p.pid, ErrNoProcess)
+	}
+	for _, t := range p.threads {
+		if eventOf(t.status) == eventStop {
+			t.status, t.untold = 0, false // an interrupt, or the group-stop that it leaves
+		}
+	}
+	return nil
+}
+
+// zombie reports a thread that has ended and is only waited for: a leader whose other threads live.
+func zombie(tid int) bool {
+	st, err := procfs.ReadStat(tid)
+	return err != nil || st.State == 'Z' || st.State == 'X'
+}
+
+func tracedByUs(tid int) bool {
+	st, err := procfs.ReadStatus(tid)
+	return err == nil && st.TracerPid == os.Getpid()
+}
+
+// Detach takes everything out of memory and debug registers and lets the process run, or, with stopped,
+// leaves it in group-stop (state T), where SIGCONT lets it run. Signals that wait to be told are delivered.
+func (p *Process) Detach(stopped bool) error {
+	var err error
+	p.do(func() {
+		if p.gone != nil {
+			err = ErrNoProcess
+			return
+		}
+		if err = p.clearPoints(); err != nil {
+			return
+		}
+		switch {
+		case stopped:
+			err = p.guard()
+		case p.guarded:
+			// SIGCONT takes a queued SIGSTOP out again (signal(7)); itself it does nothing to a process that
+			// runs and does not handle it. A tracer's detach leaves it queued.
+			err = unix.Kill(p.pid, unix.SIGCONT)
+		}
+		if err != nil {
+			return
+		}
+		p.releaseThreads(0)
+		_ = p.mem.Close()
+		p.gone = &Stop{}
+	})
+	if err == nil {
+		close(p.work)
+	}
+	return err
+}
+
+// releaseThreads detaches from all threads.
+func (p *Process) releaseThreads(sig unix.Signal) {
+	for tid, t := range p.threads {
+		deliver := sig
+		if t.untold && isSignalStop(t.status) && t.status.StopSignal() != unix.SIGTRAP {
+			deliver = t.status.StopSignal()
+		}
+		_ = ptrace(unix.PTRACE_DETACH, tid, uintptr(deliver))
+	}
+	clear(p.threads)
+}
+
+// Kill ends the process by SIGKILL and waits for its end.
+func (p *Process) Kill() (Stop, error) {
+	var stop Stop
+	var err error
+	p.do(func() {
+		if p.gone != nil {
+			stop = *p.gone
+			return
+		}
+		if err = unix.Kill(p.pid, unix.SIGKILL); err != nil {
+			return
+		}
+		for p.gone == nil && err == nil {
+			err = p.waitOne()
+		}
+		if p.gone != nil {
+			stop = *p.gone
+		}
+	})
+	return stop, err
+}
