@@ -92,5 +92,7 @@ func Packet(payload string) []byte {
 	for i := range len(payload) {
 		sum += payload[i]
 	}
-	return fmt.Appendf(nil, "$%s#%02x", payload, sum)
+	out := make([]byte, 0, len(payload)+4)
+	out = append(append(append(out, '$'), payload...), '#')
+	return fmt.Appendf(out, "%02x", sum)
 }

@@ -1,0 +1,233 @@
+package debugserver
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/envoyshim/envoyshim/internal/procfs"
+	"github.com/envoyshim/envoyshim/internal/tracee"
+)
+
+// lldbDialect is what lldb 14 and later ask.
+var lldbDialect *dialect
+
+func init() {
+	lldbDialect = &dialect{
+		toSignal:  fromHost,
+		signal:    toHost,
+		file:      lldbFile,
+		failure:   lldbFailure,
+		stopReply: lldbStopReply,
+		events:    tracee.Events{Exec: true},
+		requests: requests{
+			"qSupported":                     (*session).lldbSupported,
+			"QThreadSuffixSupported":         ok,
+			"QListThreadsInStopReply":        ok,
+			"QEnableErrorStrings":            only((*session).enableErrorStrings),
+			"qHostInfo":                      only((*session).hostInfo),
+			"qProcessInfo":                   only((*session).processInfo),
+			"qRegisterInfo":                  (*session).registerInfo,
+			"qVAttachOrWaitSupported":        unknown,
+			"qSupportsDetachAndStayStopped:": ok,
+			"qThreadStopInfo":                (*session).threadStop,
+			"jThreadsInfo":                   only((*session).threadsInfo),
+			"qMemoryRegionInfo:":             (*session).memoryRegion,
+			"qWatchpointSupportInfo:":        (*session).watchpoints,
+			"_M":                             (*session).allocate,
+			"_m":                             (*session).free,
+			"QSaveRegisterState":             (*session).saveRegisters,
+			"QRestoreRegisterState:":         (*session).restoreRegisters,
+			"x":                              (*session).readBare,
+			"qModuleInfo:":                   (*session).moduleInfo,
+			"jModulesInfo:":                  (*session).modulesInfo,
+			"qEcho:":                         (*session).echo,
+			"qGetWorkingDir":                 only((*session).workingDir),
+			"qGetPid":                        only((*session).getPID),
+		},
+	}
+}
+
+// lldbSupported is LLDB, "qSupported". Process ids in packets are left out: there is one process.
+func (c *session) lldbSupported(string) (string, error) {
+	return fmt.Sprintf("PacketSize=%x;QStartNoAckMode+;qEcho+;native-signals+;QThreadSuffixSupported+;QListThreadsInStopReply+;"+
+		"qXfer:features:read+;QPassSignals+;qXfer:auxv:read+;qXfer:libraries-svr4:read+;qXfer:siginfo:read+;vContSupported+", packetSize), nil
+}
+
+// enableErrorStrings is LLDB, "QEnableErrorStrings".
+func (c *session) enableErrorStrings() (string, error) {
+	c.errorText = true
+	return "OK", nil
+}
+
+// hostInfo is LLDB, "qHostInfo".
+func (c *session) hostInfo() (string, error) {
+	var uts unix.Utsname
+	if err := unix.Uname(&uts); err != nil {
+		return "", err
+	}
+	release := unix.ByteSliceToString(uts.Release[:])
+	version, _, _ := strings.Cut(release, "-")
+	return fmt.Sprintf("triple:%x;ptrsize:8;endian:little;watchpoint_exceptions_received:after;os_version:%s;os_build:%x;os_kernel:%x;hostname:%x;",
+		lldbTriple, version, release, unix.ByteSliceToString(uts.Version[:]), unix.ByteSliceToString(uts.Nodename[:])), nil
+}
+
+// processInfo is LLDB, "qProcessInfo".
+func (c *session) processInfo() (string, error) {
+	pid := c.target.PID()
+	stat, err := procfs.ReadStat(pid)
+	if err != nil {
+		return "", err
+	}
+	status, err := procfs.ReadStatus(pid)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("pid:%x;parent-pid:%x;effective-uid:%x;triple:%x;ostype:linux;endian:little;ptrsize:8;",
+		pid, stat.PPID, status.UID, lldbTriple), nil
+}
+
+// getPID is LLDB, "qGetPid".
+func (c *session) getPID() (string, error) { return fmt.Sprintf("%x", c.target.PID()), nil }
+
+// workingDir is LLDB, "qGetWorkingDir".
+func (c *session) workingDir() (string, error) {
+	dir, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", c.target.PID()))
+	return toHex(dir), err
+}
+
+// echo is LLDB, "qEcho": by it lldb finds its place again after a time-out.
+func (c *session) echo(args string) (string, error) { return "qEcho:" + args, nil }
+
+// registerInfo is LLDB, "qRegisterInfo": for clients that do not read target.xml.
+func (c *session) registerInfo(args string) (string, error) {
+	r, err := c.numbered(args)
+	if err != nil {
+		return "", fmt.Errorf("end of registers: %w", err)
+	}
+	offset := 0
+	for _, before := range c.regs().list[:r.number] {
+		offset += before.size
+	}
+	encoding, format := "uint", "hex"
+	if r.size > 8 {
+		encoding, format = "vector", "vector-uint8"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "name:%s;bitsize:%d;offset:%d;encoding:%s;format:%s;set:%s;", r.name, 8*r.size, offset, encoding, format, r.group)
+	if r.dwarf >= 0 {
+		fmt.Fprintf(&b, "ehframe:%d;dwarf:%d;", r.dwarf, r.dwarf)
+	}
+	if r.generic != "" {
+		fmt.Fprintf(&b, "generic:%s;", r.generic)
+	}
+	return b.String(), nil
+}
+
+// A lldbReason is why a thread stopped in lldb's words.
+type lldbReason struct {
+	signal      int
+	name        string
+	description string
+}
+
+// reason tells of one thread; only that of the last stop has one.
+func (c *session) reason(tid int) lldbReason {
+	stop := c.last
+	if tid != stop.TID {
+		return lldbReason{}
+	}
+	r := lldbReason{signal: toHost(stopSignal(stop, unix.SIGSTOP)), name: "trace"}
+	switch stop.Reason {
+	case tracee.Signalled, tracee.Interrupted:
+		r.name = "signal"
+	case tracee.Breakpoint, tracee.HardwareBreakpoint:
+		r.name = "breakpoint"
+	case tracee.Execed:
+		r.name = "exec"
+	case tracee.Watchpoint:
+		// The address that was set, the debug register (none of the client's business), the address that was hit.
+		r.name, r.description = "watchpoint", fmt.Sprintf("%d 0 %d", stop.Address, stop.Address)
+	}
+	return r
+}
+
+// lldbStopReply is LLDB, "Stop reply packet extensions".
+func lldbStopReply(c *session) string {
+	if reply := exitReply(c); reply != "" {
+		return reply
+	}
+	return c.stopOf(c.last.TID)
+}
+
+// threadStop is LLDB, "qThreadStopInfo".
+func (c *session) threadStop(args string) (string, error) {
+	id, err := parseThreadID(args)
+	if err != nil {
+		return "", err
+	}
+	if err := c.exists(id.tid); err != nil {
+		return "", err
+	}
+	return c.stopOf(id.tid), nil
+}
+
+func (c *session) stopOf(tid int) string {
+	reason := c.reason(tid)
+	var b strings.Builder
+	fmt.Fprintf(&b, "T%02xthread:%x;", reason.signal, tid)
+	if name := c.comm(tid); !strings.ContainsAny(name, ";:$#") {
+		fmt.Fprintf(&b, "name:%s;", name)
+	} else {
+		fmt.Fprintf(&b, "hexname:%x;", name)
+	}
+	var tids, pcs []string
+	for _, t := range c.target.Threads() {
+		tids = append(tids, fmt.Sprintf("%x", t))
+		pc, _ := c.target.PC(t)
+		pcs = append(pcs, fmt.Sprintf("%016x", pc))
+	}
+	fmt.Fprintf(&b, "threads:%s;thread-pcs:%s;", strings.Join(tids, ","), strings.Join(pcs, ","))
+	sets := c.sets(tid)
+	for _, r := range c.regs().general {
+		if value, err := sets.value(r); err == nil {
+			fmt.Fprintf(&b, "%02x:%x;", r.number, value)
+		}
+	}
+	if reason.name != "" {
+		fmt.Fprintf(&b, "reason:%s;", reason.name)
+	}
+	if reason.description != "" {
+		fmt.Fprintf(&b, "description:%x;", reason.description)
+	}
+	return b.String()
+}
+
+// threadsInfo is LLDB, "jThreadsInfo".
+func (c *session) threadsInfo() (string, error) {
+	type thread struct {
+		TID         int               `json:"tid"`
+		Name        string            `json:"name"`
+		Reason      string            `json:"reason,omitempty"`
+		Signal      int               `json:"signal,omitempty"`
+		Description string            `json:"description,omitempty"`
+		Registers   map[string]string `json:"registers"`
+	}
+	list := []thread{}
+	for _, tid := range c.target.Threads() {
+		reason := c.reason(tid)
+		t := thread{tid, c.comm(tid), reason.name, reason.signal, reason.description, map[string]string{}}
+		sets := c.sets(tid)
+		for _, r := range c.regs().general {
+			if value, err := sets.value(r); err == nil {
+				t.Registers[fmt.Sprint(r.number)] = toHex(value)
+			}
+		}
+		list = append(list, t)
+	}
+	b, err := json.Marshal(list)
+	return string(b), err
+}

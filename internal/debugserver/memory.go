@@ -1,0 +1,183 @@
+package debugserver
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/envoyshim/envoyshim/internal/tracee"
+)
+
+// maxRead bounds one read of memory or of a file, so that no reply is longer than PacketSize.
+const maxRead = packetSize/2 - 16
+
+// packetSize is what clients are told: the longest packet, in bytes.
+const packetSize = 0x20000
+
+// read reads memory; the result is shorter than length at the end of what is mapped.
+func (c *session) read(addr, length uint64) ([]byte, error) {
+	b := make([]byte, min(length, maxRead))
+	n, err := c.target.ReadMemory(addr, b)
+	if n == 0 && err != nil {
+		return nil, err
+	}
+	return b[:n], nil
+}
+
+// readMemory is GDB manual, "Packets", m.
+func (c *session) readMemory(args string) (string, error) {
+	n, err := numbers(args, ",", 2)
+	if err != nil {
+		return "", err
+	}
+	b, err := c.read(n[0], n[1])
+	return toHex(b), err
+}
+
+// writeMemory is GDB manual, "Packets", M.
+func (c *session) writeMemory(args string) (string, error) {
+	addr, data, err := c.writeArgs(args)
+	if err != nil {
+		return "", err
+	}
+	b, err := hex.DecodeString(data)
+	if err != nil {
+		return "", errMalformed
+	}
+	return c.write(addr.at, addr.length, b)
+}
+
+// writeBinary is GDB manual, "Packets", X. With length 0 it asks whether this is known.
+func (c *session) writeBinary(args string) (string, error) {
+	addr, data, err := c.writeArgs(args)
+	if err != nil {
+		return "", err
+	}
+	return c.write(addr.at, addr.length, []byte(data))
+}
+
+type span struct{ at, length uint64 }
+
+func (c *session) writeArgs(args string) (span, string, error) {
+	where, data, _ := strings.Cut(args, ":")
+	n, err := numbers(where, ",", 2)
+	if err != nil {
+		return span{}, "", err
+	}
+	return span{n[0], n[1]}, data, nil
+}
+
+func (c *session) write(addr, length uint64, b []byte) (string, error) {
+	if uint64(len(b)) != length {
+		return "", errMalformed
+	}
+	if len(b) == 0 {
+		return "OK", nil
+	}
+	return "OK", c.target.WriteMemory(addr, b)
+}
+
+// search is GDB manual, "General Query Packets", qSearch:memory.
+func (c *session) search(args string) (string, error) {
+	addr, rest, _ := strings.Cut(args, ";")
+	length, pattern, ok := strings.Cut(rest, ";")
+	n, err := numbers(addr+";"+length, ";", 2)
+	if err != nil || !ok || pattern == "" {
+		return "", errMalformed
+	}
+	at, end := n[0], n[0]+n[1]
+	if end < at {
+		return "", errMalformed
+	}
+	var window []byte // unsearched; it ends before at
+	for at < end {
+		b, err := c.read(at, min(end-at, maxRead))
+		if err != nil {
+			return "", err
+		}
+		if len(b) == 0 {
+			break
+		}
+		window = append(window, b...)
+		at += uint64(len(b))
+		if i := bytes.Index(window, []byte(pattern)); i >= 0 {
+			return fmt.Sprintf("1,%x", at-uint64(len(window)-i)), nil
+		}
+		window = window[max(0, len(window)-len(pattern)+1):]
+	}
+	return "0", nil
+}
+
+// A point is what Z and z name.
+type point struct {
+	kind   tracee.PointKind
+	addr   uint64
+	length int
+}
+
+// pointKinds are GDB manual, "Packets", Z0 to Z4.
+var pointKinds = []tracee.PointKind{
+	tracee.SoftwareExecute, tracee.HardwareExecute, tracee.WriteWatch, tracee.ReadWatch, tracee.AccessWatch,
+}
+
+// parsePoint reads a point. Conditions and commands for the server, which it never offered, are refused.
+func parsePoint(args string) (point, error) {
+	n, err := numbers(args, ",", 3)
+	if err != nil {
+		return point{}, err
+	}
+	if n[0] >= uint64(len(pointKinds)) {
+		return point{}, errUnknown
+	}
+	if n[2] > 1<<16 {
+		return point{}, errMalformed
+	}
+	return point{pointKinds[n[0]], n[1], int(n[2])}, nil
+}
+
+// insert is GDB manual, "Packets", Z. It is idempotent for gdb, which may send it twice.
+func (c *session) insert(args string) (string, error) {
+	p, err := parsePoint(args)
+	if err != nil {
+		return "", err
+	}
+	if c.points[p] || c.children[c.tid] {
+		return "OK", nil
+	}
+	if err := c.target.Insert(p.kind, p.addr, p.length); err != nil {
+		return "", pointError(p, err)
+	}
+	c.points[p] = true
+	return "OK", nil
+}
+
+// remove is GDB manual, "Packets", z.
+func (c *session) remove(args string) (string, error) {
+	p, err := parsePoint(args)
+	if err != nil {
+		return "", err
+	}
+	if !c.points[p] || c.children[c.tid] {
+		return "OK", nil
+	}
+	if err := c.target.Remove(p.kind, p.addr, p.length); err != nil {
+		return "", err
+	}
+	delete(c.points, p)
+	return "OK", nil
+}
+
+// pointError names the cause that a user can do something about.
+func pointError(p point, err error) error {
+	switch {
+	case errors.Is(err, tracee.ErrUnsupported) && p.kind == tracee.ReadWatch:
+		return errors.New("this processor cannot watch for reads alone; watch for both (awatch)")
+	case errors.Is(err, unix.EIO), errors.Is(err, unix.EFAULT):
+		return fmt.Errorf("no memory at %#x", p.addr)
+	}
+	return err
+}

@@ -1,0 +1,86 @@
+package debugserver
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+var (
+	// errUnknown is answered by the empty reply, which says that a request is not known (GDB manual, "Overview").
+	errUnknown = errors.New("unknown request")
+	// errSilent means that a request has no reply.
+	errSilent = errors.New("no reply")
+	// errMalformed is answered like any other failure.
+	errMalformed    = errors.New("malformed request")
+	errNonStop      = errors.New("non-stop mode is not served; set non-stop off")
+	errOtherProcess = errors.New("this server debugs one process, to which it is attached already")
+	errRunning      = errors.New("the process runs; interrupt it first")
+)
+
+func ok(*session, string) (string, error) { return "OK", nil }
+
+// number parses an unsigned hexadecimal number, as they are in all of the protocol.
+func number(s string) (uint64, error) {
+	n, err := strconv.ParseUint(s, 16, 64)
+	if err != nil {
+		return 0, errMalformed
+	}
+	return n, nil
+}
+
+// numbers parses numbers with separators between them.
+func numbers(s string, separator string, count int) ([]uint64, error) {
+	parts := strings.Split(s, separator)
+	if len(parts) != count {
+		return nil, errMalformed
+	}
+	out := make([]uint64, count)
+	for i, part := range parts {
+		var err error
+		if out[i], err = number(part); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// text decodes a string that is sent in hexadecimal.
+func text(s string) (string, error) {
+	b, err := hex.DecodeString(s)
+	if err != nil {
+		return "", errMalformed
+	}
+	return string(b), nil
+}
+
+func toHex[T string | []byte](s T) string { return hex.EncodeToString([]byte(s)) }
+
+// only refuses arguments for requests that have none; what begins like one of them may be another request.
+func only(f func(c *session) (string, error)) func(*session, string) (string, error) {
+	return func(c *session, args string) (string, error) {
+		if args != "" {
+			return "", errUnknown
+		}
+		return f(c)
+	}
+}
+
+// gdbFailure is an error reply (GDB manual, "Standard Replies"): with its text where the client has said that it
+// takes one, and for requests that have always had it.
+func gdbFailure(c *session, payload string, err error) string {
+	if c.errorText || strings.ContainsAny(payload[:1], "QZzvX") {
+		return "E." + strings.ReplaceAll(err.Error(), "\n", "; ")
+	}
+	return "E01"
+}
+
+// lldbFailure is an error reply (LLDB, "QEnableErrorStrings").
+func lldbFailure(c *session, _ string, err error) string {
+	if c.errorText {
+		return fmt.Sprintf("E01;%x", err.Error())
+	}
+	return "E01"
+}

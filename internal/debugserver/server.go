@@ -1,0 +1,181 @@
+package debugserver
+
+import (
+	"net"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/envoyshim/envoyshim/internal/rsp"
+	"github.com/envoyshim/envoyshim/internal/tracee"
+)
+
+// A Server serves the process to one client after another. It keeps what outlives a client: why
+// the process stopped last.
+type Server struct {
+	target Target
+	last   tracee.Stop
+	owed   bool // an Interrupt came too late, and will end the next Resume
+}
+
+// New serves a process that is stopped.
+func New(target Target) *Server {
+	s := &Server{target: target, last: tracee.Stop{Reason: tracee.Interrupted, TID: target.PID()}}
+	if threads := target.Threads(); len(threads) > 0 {
+		s.last.TID = threads[0]
+	}
+	return s
+}
+
+// How says what became of a client.
+type How int
+
+// The ways in which [Server.Serve] ends.
+const (
+	Lost            How = iota // no word; the process is stopped, without breakpoints, and still traced
+	Detached                   // by the client's wish; the process runs, untraced
+	DetachedStopped            // likewise, but it is in group-stop (state T)
+	Quit                       // the client wanted it killed without saying so plainly, which counts as Detached
+	Resumed                    // by `monitor resume`; as Detached
+	Gone                       // the process has ended, or was killed by the client's plain wish
+)
+
+// An Ending is how the service of a client ended.
+type Ending struct {
+	How  How
+	Stop tracee.Stop // with Lost and Gone: why the process is stopped, or how it ended
+}
+
+// Serve serves the client on conn, from which first has been read already, until it goes or the process does. The
+// error is why a connection was lost, or what the tracee could not do for its end. It closes conn.
+func (s *Server) Serve(conn net.Conn, first []byte, lldb bool) (Ending, error) {
+	c := &session{
+		Server:  s,
+		conn:    rsp.NewConn(conn, first),
+		dialect: gdbDialect,
+		files:   map[int]*openFile{},
+		saved:   map[int]savedRegisters{},
+		mapped:  map[uint64]uint64{},
+		points:  map[point]bool{},
+	}
+	if lldb {
+		c.dialect = lldbDialect
+	}
+	defer c.close()
+	c.choose(0)
+	s.target.PassSignals(nil)
+	s.target.ReportEvents(c.dialect.events)
+	return c.serve()
+}
+
+// A session is one client.
+type session struct {
+	*Server
+	conn    *rsp.Conn
+	dialect *dialect
+
+	tid        int // of the requests about registers ("Hg")
+	resumeTID  int // of the old requests to resume ("Hc"): 0 and -1 are any and all
+	multi      bool
+	swbreak    bool
+	hwbreak    bool
+	errorText  bool
+	extended   bool
+	events     tracee.Events
+	children   map[int]bool // processes that were forked and let go, which gdb knows
+	registers  *registerFile
+	files      map[int]*openFile
+	saved      map[int]savedRegisters
+	mapped     map[uint64]uint64 // by _M: length by address
+	threadList []int
+	points     map[point]bool // inserted
+
+	ending *Ending
+	err    error
+}
+
+func (c *session) close() {
+	for _, f := range c.files {
+		_ = f.Close()
+	}
+	_ = c.conn.Close()
+}
+
+// serve answers one request after another.
+func (c *session) serve() (Ending, error) {
+	for c.ending == nil {
+		event, ok := <-c.conn.Events()
+		switch {
+		case !ok:
+			c.lose()
+		case event.Interrupt: // it stands already
+		default:
+			reply, silent := c.answer(event.Payload)
+			if c.ending != nil && c.ending.How == Lost || silent {
+				continue
+			}
+			_ = c.conn.Send(reply) // a lost connection shows at the next read
+		}
+	}
+	return *c.ending, c.err
+}
+
+// lose leaves the process where it is for the next client.
+func (c *session) lose() {
+	c.err = c.conn.Err()
+	if c.last.Reason == tracee.Exited || c.last.Reason == tracee.Killed {
+		c.end(Gone)
+		return
+	}
+	if err := c.target.RemoveAll(); err != nil && c.err == nil {
+		c.err = err
+	}
+	c.end(Lost)
+}
+
+func (c *session) end(how How) { c.ending = &Ending{How: how, Stop: c.last} }
+
+// dialect is in what the clients differ.
+type dialect struct {
+	requests  requests
+	stopReply func(*session) string
+	events    tracee.Events              // reported without being asked for
+	toSignal  func(int) unix.Signal      // from the number in a packet; 0: none
+	signal    func(unix.Signal) int      // the number in a packet
+	file      func([]byte) *registerFile // the registers, given the NT_X86_XSTATE or nil
+	failure   func(*session, string, error) string
+}
+
+// requests are handlers by what a request begins with; the longest that fits is taken.
+type requests map[string]func(c *session, args string) (string, error)
+
+func (r requests) find(payload string) (found string, ok bool) {
+	for prefix := range r {
+		if strings.HasPrefix(payload, prefix) && (!ok || len(prefix) > len(found)) {
+			found, ok = prefix, true
+		}
+	}
+	return found, ok
+}
+
+// answer carries out a request. silent: it has no reply.
+func (c *session) answer(payload string) (reply string, silent bool) {
+	handler := c.dialect.requests
+	prefix, ok := handler.find(payload)
+	if general, also := common.find(payload); also && (!ok || len(general) > len(prefix)) {
+		handler, prefix, ok = common, general, true
+	}
+	if !ok {
+		return "", false
+	}
+	reply, err := handler[prefix](c, payload[len(prefix):])
+	switch {
+	case err == nil:
+		return reply, false
+	case err == errUnknown:
+		return "", false
+	case err == errSilent:
+		return "", true
+	}
+	return c.dialect.failure(c, payload, err), false
+}
