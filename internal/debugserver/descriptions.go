@@ -2,6 +2,8 @@ package debugserver
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -63,23 +65,70 @@ func flagsType(id string, bits ...string) string {
 func lldbDescription(f *registerFile) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `<?xml version="1.0"?><target version="1.0"><architecture>%s</architecture><feature>`, lldbArchitecture)
-	offset := 0
 	for _, r := range f.list {
-		encoding, format := "uint", "hex"
-		if r.size > 8 {
-			encoding, format = "vector", "vector-uint8"
-		}
-		fmt.Fprintf(&b, `<reg name="%s" bitsize="%d" regnum="%d" offset="%d" encoding="%s" format="%s" group="%s"`,
-			r.name, 8*r.size, r.number, offset, encoding, format, r.group)
-		if r.dwarf >= 0 {
-			fmt.Fprintf(&b, ` ehframe_regnum="%d" dwarf_regnum="%d"`, r.dwarf, r.dwarf)
-		}
-		if r.generic != "" {
-			fmt.Fprintf(&b, ` generic="%s"`, r.generic)
+		b.WriteString("<reg")
+		for _, a := range f.lldbAttributes(r) {
+			fmt.Fprintf(&b, ` %s="%s"`, a.description, a.value)
 		}
 		b.WriteString("/>")
-		offset += r.size
 	}
 	b.WriteString("</feature></target>")
 	return b.String()
+}
+
+// An lldbAttribute is what lldb wants to know of a register, with its name in a description and in a reply to
+// qRegisterInfo.
+type lldbAttribute struct{ description, info, value string }
+
+func (f *registerFile) lldbAttributes(r *register) []lldbAttribute {
+	encoding, format := "uint", "hex"
+	if r.size > 8 {
+		encoding, format = "vector", "vector-uint8"
+	}
+	list := []lldbAttribute{
+		{"name", "name", r.name},
+		{"bitsize", "bitsize", strconv.Itoa(8 * r.size)},
+		{"regnum", "", strconv.Itoa(r.number)},
+		{"offset", "offset", strconv.Itoa(f.position(r))},
+		{"encoding", "encoding", encoding},
+		{"format", "format", format},
+		{"group", "set", r.group},
+	}
+	if r.dwarf >= 0 {
+		n := strconv.Itoa(r.dwarf)
+		list = append(list, lldbAttribute{"ehframe_regnum", "ehframe", n}, lldbAttribute{"dwarf_regnum", "dwarf", n})
+	}
+	if r.generic != "" {
+		list = append(list, lldbAttribute{"generic", "generic", r.generic})
+	}
+	if r.whole != nil {
+		list = append(list, lldbAttribute{"value_regnums", "container-regs", f.numbers([]*register{r.whole})})
+	}
+	if changed := append(slices.Clone(r.overlap), f.partsOf(r)...); len(changed) > 0 {
+		list = append(list, lldbAttribute{"invalidate_regnums", "invalidate-regs", f.numbers(changed)})
+	}
+	return list
+}
+
+// partsOf are the registers that change with a part, or with its whole.
+func (f *registerFile) partsOf(r *register) []*register {
+	whole := r
+	if r.whole != nil {
+		whole = r.whole
+	}
+	var list []*register
+	for _, other := range f.list {
+		if other != r && (other == whole || other.whole == whole) {
+			list = append(list, other)
+		}
+	}
+	return list
+}
+
+func (f *registerFile) numbers(list []*register) string {
+	var s []string
+	for _, r := range list {
+		s = append(s, strconv.Itoa(r.number))
+	}
+	return strings.Join(s, ",")
 }

@@ -33,22 +33,27 @@ func (c *session) open(name string) (*openFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := os.NewFile(uintptr(fd), name)
+	f := &openFile{os.NewFile(uintptr(fd), name)}
+	if err := regular(fd); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// regular refuses what is not a regular file: nothing else has bytes at an offset.
+func regular(fd int) error {
 	var st unix.Stat_t
-	switch err := unix.Fstat(fd, &st); {
-	case err != nil:
-	case st.Mode&unix.S_IFMT == unix.S_IFDIR:
-		err = unix.EISDIR
-	case st.Mode&unix.S_IFMT != unix.S_IFREG:
-		err = unix.EACCES
-	default:
-		return &openFile{f}, nil
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
 	}
-	_ = f.Close()
-	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
-		return nil, unix.EISDIR
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		return nil
+	case unix.S_IFDIR:
+		return unix.EISDIR
 	}
-	return nil, unix.EACCES
+	return unix.EACCES
 }
 
 // openUnder opens a path as chroot(2) would make it (openat2(2), RESOLVE_IN_ROOT, Linux 5.6). Where the

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -108,26 +109,25 @@ func (c *session) registerInfo(args string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("end of registers: %w", err)
 	}
-	offset := 0
-	for _, before := range c.regs().list[:r.number] {
-		offset += before.size
-	}
-	encoding, format := "uint", "hex"
-	if r.size > 8 {
-		encoding, format = "vector", "vector-uint8"
-	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "name:%s;bitsize:%d;offset:%d;encoding:%s;format:%s;set:%s;", r.name, 8*r.size, offset, encoding, format, r.group)
-	if r.dwarf >= 0 {
-		fmt.Fprintf(&b, "ehframe:%d;dwarf:%d;", r.dwarf, r.dwarf)
-	}
-	if r.generic != "" {
-		fmt.Fprintf(&b, "generic:%s;", r.generic)
+	for _, a := range c.regs().lldbAttributes(r) {
+		if a.info == "" {
+			continue
+		}
+		if strings.HasSuffix(a.info, "-regs") { // these lists alone are hexadecimal
+			var hex []string
+			for n := range strings.SplitSeq(a.value, ",") {
+				i, _ := strconv.Atoi(n)
+				hex = append(hex, strconv.FormatInt(int64(i), 16))
+			}
+			a.value = strings.Join(hex, ",")
+		}
+		fmt.Fprintf(&b, "%s:%s;", a.info, a.value)
 	}
 	return b.String(), nil
 }
 
-// A lldbReason is why a thread stopped in lldb's words.
+// An lldbReason is why a thread stopped in lldb's words.
 type lldbReason struct {
 	signal      int
 	name        string

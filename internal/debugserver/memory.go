@@ -171,11 +171,11 @@ func (c *session) remove(args string) (string, error) {
 	return "OK", nil
 }
 
-// pointError names the cause that a user can do something about.
+// pointError is what a client can do something about.
 func pointError(p point, err error) error {
 	switch {
-	case errors.Is(err, tracee.ErrUnsupported) && p.kind == tracee.ReadWatch:
-		return errors.New("this processor cannot watch for reads alone; watch for both (awatch)")
+	case errors.Is(err, tracee.ErrUnsupported):
+		return errUnknown // gdb then tries another kind: for reads, reads and writes
 	case errors.Is(err, unix.EIO), errors.Is(err, unix.EFAULT):
 		return fmt.Errorf("no memory at %#x", p.addr)
 	}

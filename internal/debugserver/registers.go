@@ -3,6 +3,7 @@ package debugserver
 import (
 	"encoding/hex"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 )
@@ -24,6 +25,9 @@ type register struct {
 	number int // in the client's order
 
 	special *conversion // for what is not stored as the client sees it
+
+	whole   *register   // of which this is a part, lowest byte first; the client takes it from there
+	overlap []*register // registers that change with it
 
 	// What descriptions say of it.
 	feature string // gdb
@@ -80,7 +84,7 @@ func newRegisterFile(list []*register) *registerFile {
 	for i, r := range list {
 		r.number = i
 		f.byNumber[i] = r
-		if r.set == ntPrstatus {
+		if r.set == ntPrstatus && r.whole == nil {
 			f.general = append(f.general, r)
 		}
 	}
@@ -93,6 +97,35 @@ func (f *registerFile) named(name string) *register {
 		return nil
 	}
 	return f.list[i]
+}
+
+// packet are the registers of g and G with their offsets there.
+func (f *registerFile) packet() iter.Seq2[*register, int] {
+	return func(yield func(*register, int) bool) {
+		offset := 0
+		for _, r := range f.list {
+			if r.whole != nil {
+				continue
+			}
+			if !yield(r, offset) {
+				return
+			}
+			offset += r.size
+		}
+	}
+}
+
+// position is the offset in g and G; of a part, in its whole.
+func (f *registerFile) position(wanted *register) int {
+	if wanted.whole != nil {
+		return f.position(wanted.whole) + wanted.offset - wanted.whole.offset
+	}
+	for r, offset := range f.packet() {
+		if r == wanted {
+			return offset
+		}
+	}
+	return 0
 }
 
 // regs returns the register file, which depends on what the processor has.
@@ -183,7 +216,7 @@ func (c *session) readAll(args string) (string, error) {
 	}
 	sets := c.sets(tid)
 	var b strings.Builder
-	for _, r := range c.regs().list {
+	for r := range c.regs().packet() {
 		value, err := sets.value(r)
 		if err != nil {
 			return "", err
@@ -204,7 +237,7 @@ func (c *session) writeAll(args string) (string, error) {
 		return "", errMalformed
 	}
 	sets := c.sets(tid)
-	for _, r := range c.regs().list {
+	for r := range c.regs().packet() {
 		if len(b) < r.size {
 			break
 		}

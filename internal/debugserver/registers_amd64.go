@@ -3,6 +3,7 @@ package debugserver
 import (
 	"encoding/binary"
 	"fmt"
+	"strings"
 )
 
 // The amd64 architecture as clients call it.
@@ -110,8 +111,7 @@ var x87Control = []register{
 	{name: "fop", offset: 6, stored: 2},
 }
 
-// lldbFile has the names and DWARF numbers of lldb-server's x86_64. lldb itself makes eax, ax, al of
-// rax, and mm0 of st0.
+// lldbFile has the names and DWARF numbers of lldb-server's x86_64.
 func lldbFile(xstate []byte) *registerFile {
 	var list []*register
 	add := func(r *register, dwarf int, generic string) *register {
@@ -151,9 +151,50 @@ func lldbFile(xstate []byte) *registerFile {
 			add(&register{name: fmt.Sprintf("ymm%d", i), size: 32, set: ntXState, special: ymmWhole(i), group: vectorGroup}, 67+i, "")
 		}
 	}
-	f := newRegisterFile(list)
+	f := newRegisterFile(append(list, parts(list)...))
 	f.description = lldbDescription(f)
 	return f
+}
+
+// parts are the registers that are parts of others: eax, ax, ah and al of rax, mm0 of st0; and the halves of ymm
+// registers learn of each other.
+func parts(list []*register) []*register {
+	var out []*register
+	part := func(whole *register, name string, size, offset int) {
+		p := *whole
+		p.name, p.size, p.offset, p.whole, p.dwarf, p.generic = name, size, whole.offset+offset, whole, -1, ""
+		out = append(out, &p)
+	}
+	vectors := map[string]*register{}
+	for _, r := range list {
+		vectors[r.name] = r
+		name, old := strings.CutPrefix(r.name, "r")
+		switch {
+		case strings.HasPrefix(r.name, "st"):
+			part(r, "mm"+r.name[2:], 8, 0)
+		case r.set != ntPrstatus || !old || r.name == "rip" || r.name == "rflags":
+		case name[0] >= '0' && name[0] <= '9': // r8 to r15
+			part(r, r.name+"d", 4, 0)
+			part(r, r.name+"w", 2, 0)
+			part(r, r.name+"l", 1, 0)
+		default:
+			part(r, "e"+name, 4, 0)
+			part(r, name, 2, 0)
+			if letter, ok := strings.CutSuffix(name, "x"); ok {
+				part(r, letter+"h", 1, 1)
+				part(r, letter+"l", 1, 0)
+			} else {
+				part(r, name+"l", 1, 0)
+			}
+		}
+	}
+	for i := range 16 {
+		if y := vectors[fmt.Sprintf("ymm%d", i)]; y != nil {
+			x := vectors[fmt.Sprintf("xmm%d", i)]
+			x.overlap, y.overlap = []*register{y}, []*register{x}
+		}
+	}
+	return out
 }
 
 // ymmHalf is the upper half of a ymm register. A component that is in its initial state is marked as present when it is

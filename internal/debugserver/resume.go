@@ -213,9 +213,6 @@ func (c *session) stopped(stop tracee.Stop, lost bool, leaving string) (string, 
 	}
 	c.choose(0)
 	if stop.Reason == tracee.Forked || stop.Reason == tracee.VForked {
-		if c.children == nil {
-			c.children = map[int]bool{}
-		}
 		c.children[stop.Child] = true
 	}
 	if leaving != "" {

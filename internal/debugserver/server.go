@@ -49,23 +49,29 @@ type Ending struct {
 // Serve serves the client on conn, from which first has been read already, until it goes or the process does. The
 // error is why a connection was lost, or what the tracee could not do for its end. It closes conn.
 func (s *Server) Serve(conn net.Conn, first []byte, lldb bool) (Ending, error) {
+	c := s.session(conn, first, lldb)
+	defer c.close()
+	return c.serve()
+}
+
+func (s *Server) session(conn net.Conn, first []byte, lldb bool) *session {
 	c := &session{
-		Server:  s,
-		conn:    rsp.NewConn(conn, first),
-		dialect: gdbDialect,
-		files:   map[int]*openFile{},
-		saved:   map[int]savedRegisters{},
-		mapped:  map[uint64]uint64{},
-		points:  map[point]bool{},
+		Server:   s,
+		conn:     rsp.NewConn(conn, first),
+		dialect:  gdbDialect,
+		children: map[int]bool{},
+		points:   map[point]bool{},
+		files:    map[int]*openFile{},
+		saved:    map[int]savedRegisters{},
+		mapped:   map[uint64]uint64{},
 	}
 	if lldb {
 		c.dialect = lldbDialect
 	}
-	defer c.close()
 	c.choose(0)
 	s.target.PassSignals(nil)
 	s.target.ReportEvents(c.dialect.events)
-	return c.serve()
+	return c
 }
 
 // A session is one client.
@@ -74,21 +80,23 @@ type session struct {
 	conn    *rsp.Conn
 	dialect *dialect
 
-	tid        int // of the requests about registers ("Hg")
-	resumeTID  int // of the old requests to resume ("Hc"): 0 and -1 are any and all
-	multi      bool
-	swbreak    bool
-	hwbreak    bool
-	errorText  bool
-	extended   bool
-	events     tracee.Events
-	children   map[int]bool // processes that were forked and let go, which gdb knows
+	// What the client has agreed on.
+	multi     bool // process ids in thread ids
+	swbreak   bool
+	hwbreak   bool
+	errorText bool
+	extended  bool // "!"
+	events    tracee.Events
+
+	tid        int   // of the requests about registers ("Hg")
+	resumeTID  int   // of the old requests to resume ("Hc"): 0 and -1 are any and all
+	threadList []int // not yet told by qsThreadInfo
 	registers  *registerFile
-	files      map[int]*openFile
-	saved      map[int]savedRegisters
-	mapped     map[uint64]uint64 // by _M: length by address
-	threadList []int
-	points     map[point]bool // inserted
+	points     map[point]bool         // inserted
+	children   map[int]bool           // forked and let go, and gdb knows them
+	files      map[int]*openFile      // by the descriptor that the client has
+	saved      map[int]savedRegisters // by QSaveRegisterState
+	mapped     map[uint64]uint64      // by _M: length by address
 
 	ending *Ending
 	err    error
