@@ -24,7 +24,8 @@ func init() {
 			"qSupported":          (*session).gdbSupported,
 			"x":                   (*session).readBinary,
 			"qXfer:threads:read:": transfer((*session).threads),
-			"qSymbol:":            ok, // no symbol is wanted
+			"qSymbol:":            (*session).symbol,
+			"qGetTLSAddr:":        (*session).threadLocal,
 			"QProgramSignals:":    ok, // a signal is delivered only when the client says so
 			"QThreadEvents:":      (*session).threadEvents,
 			"QCatchSyscalls:":     (*session).catchSyscalls,

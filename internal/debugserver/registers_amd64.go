@@ -296,3 +296,16 @@ const (
 	mmapNumber   = 9
 	munmapNumber = 11
 )
+
+// threadPointer is that of a thread, which on amd64 is the address of its struct pthread.
+func (c *session) threadPointer(tid int) (uint64, error) {
+	set, err := c.target.Regset(tid, ntPrstatus)
+	at := 8 * userRegs["fs_base"]
+	if err == nil && len(set) < at+8 {
+		err = errNoThreadPointer
+	}
+	if err != nil {
+		return 0, err
+	}
+	return binary.LittleEndian.Uint64(set[at:]), nil
+}

@@ -81,3 +81,6 @@ const (
 	mmapNumber   = 222
 	munmapNumber = 215
 )
+
+// threadPointer is not among the register sets that are read here.
+func (c *session) threadPointer(int) (uint64, error) { return 0, errNoThreadPointer }

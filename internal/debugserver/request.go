@@ -14,10 +14,11 @@ var (
 	// errSilent means that a request has no reply.
 	errSilent = errors.New("no reply")
 	// errMalformed is answered like any other failure.
-	errMalformed    = errors.New("malformed request")
-	errNonStop      = errors.New("non-stop mode is not served; set non-stop off")
-	errOtherProcess = errors.New("this server debugs one process, to which it is attached already")
-	errRunning      = errors.New("the process runs; interrupt it first")
+	errMalformed       = errors.New("malformed request")
+	errNonStop         = errors.New("non-stop mode is not served; set non-stop off")
+	errNoThreadPointer = errors.New("the thread pointer is not known")
+	errOtherProcess    = errors.New("this server debugs one process, to which it is attached already")
+	errRunning         = errors.New("the process runs; interrupt it first")
 )
 
 func ok(*session, string) (string, error) { return "OK", nil }

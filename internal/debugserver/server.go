@@ -64,6 +64,7 @@ func (s *Server) session(conn net.Conn, first []byte, lldb bool) *session {
 		files:    map[int]*openFile{},
 		saved:    map[int]savedRegisters{},
 		mapped:   map[uint64]uint64{},
+		symbols:  map[string]uint64{},
 	}
 	if lldb {
 		c.dialect = lldbDialect
@@ -97,6 +98,8 @@ type session struct {
 	files      map[int]*openFile      // by the descriptor that the client has
 	saved      map[int]savedRegisters // by QSaveRegisterState
 	mapped     map[uint64]uint64      // by _M: length by address
+	symbols    map[string]uint64      // that gdb has looked up
+	wanted     []string               // that it is to look up next
 
 	ending *Ending
 	err    error
