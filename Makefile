@@ -9,6 +9,9 @@ FIXTURES := bin/test/standin bin/test/standin-static bin/test/probe bin/test/pro
 	bin/test/probe-static-pie bin/test/goprog bin/test/parent bin/test/deny
 BENCH_FIXTURES := bin/test/bench-exit bin/test/bench-execve bin/test/bench-goexec bin/test/heartbeat
 
+# The tests of debugger sessions, which both the external servers and our own must pass.
+SESSIONS := GDB|LLDB|DAP|RunToTheEnd|FirstStop|QuitLets|LostClient|LaterAttach|OneClient|NonStop|SignalsUnder|SlowAndOdd|StatusFollows
+
 .PHONY: build deps fixtures bench-fixtures demo test test-long bench lint fuzz clean
 
 # -E chooses the early entry: internal/early/README.md.
@@ -79,6 +82,7 @@ demo: deps build bin/test/standin
 test: deps build fixtures lint
 	GOARCH=arm64 CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags '-s -w -E envoyshim_entry' -o bin/test/envoyshim.arm64 .
 	go test -count=1 -timeout 35m ./...
+	ENVOYSHIM_TEST_EMBEDDED=1 go test -count=1 -timeout 15m -run '$(SESSIONS)' ./test
 
 # The same code with more trials.
 test-long: deps build fixtures
@@ -93,6 +97,8 @@ bench: deps build fixtures bench-fixtures
 fuzz: build
 	go test -run '^$$' -fuzz FuzzEntry -fuzztime 30s -fuzzminimizetime 10x ./internal/early
 	go test -run '^$$' -fuzz FuzzSplitter -fuzztime 30s -fuzzminimizetime 10x ./internal/rsp
+	go test -run '^$$' -fuzz FuzzConn -fuzztime 30s -fuzzminimizetime 10x ./internal/rsp
+	go test -run '^$$' -fuzz FuzzAnswer -fuzztime 30s -fuzzminimizetime 10x ./internal/debugserver
 	go test -run '^$$' -fuzz FuzzRead -fuzztime 30s -fuzzminimizetime 10x ./internal/elfinfo
 
 lint:

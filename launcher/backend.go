@@ -43,8 +43,8 @@ type backend struct {
 
 var backends = []backend{gdbserver, lldbServer}
 
-// findBackends returns the path of each debug server that the mode may need.
-// debug needs one of them at least; gdb and lldb need their own.
+// findBackends returns the path of each external debug server that the mode may use. gdb and lldb need their own; debug
+// serves a client itself where there is none.
 func findBackends(s Settings) (map[dialect]string, error) {
 	found := map[dialect]string{}
 	var missing []string
@@ -53,13 +53,16 @@ func findBackends(s Settings) (map[dialect]string, error) {
 			continue
 		}
 		path, err := b.find(s)
+		if err != nil && s.Mode == Debug && b.setting(s) == "" {
+			continue
+		}
 		if err != nil {
 			missing = append(missing, err.Error())
 			continue
 		}
 		found[b.dialect] = path
 	}
-	if s.Mode != Pause && len(found) == 0 {
+	if len(missing) > 0 {
 		return nil, fmt.Errorf("%w: %s", errNotFound, strings.Join(missing, "; "))
 	}
 	return found, nil

@@ -4,6 +4,7 @@
 //	Launch, Run        shim.go, settings.go, real.go, argv.go, hold.go   what the shim is to become, and how
 //	supervisor         supervisor.go, port.go, session.go, hints.go      afterwards, beside the program
 //	backend            backend.go                                        the external debug servers
+//	embeddedSession    embedded.go                                       our own, package debugserver
 //	Find, Resume, ...  control.go, client.go                             status, resume, wait, disconnect, stdio
 //	Doctor             doctor.go                                         what would stop a debugger here
 package launcher

@@ -20,13 +20,13 @@ func (s *supervisor) logHeld() {
 	} else {
 		addr := dialAddress(s.listen)
 		e = e.Str("listen", s.listen)
-		if s.Backends[dialectGDB] != "" {
+		if s.serves(dialectGDB) {
 			e = e.Str("gdb", "gdb -ex 'target remote "+addr+"'")
 		}
-		if s.Backends[dialectLLDB] != "" {
+		if s.serves(dialectLLDB) {
 			e = e.Str("lldb", "lldb -o 'gdb-remote "+addr+"'")
 		}
-		if s.Backends[dialectGDB] != "" {
+		if s.serves(dialectGDB) {
 			e = e.Str("kubectl", "gdb -ex 'target remote | "+exec+"'")
 		} else {
 			e = e.Str("kubectl", "socat TCP-LISTEN:2159,bind=127.0.0.1,reuseaddr EXEC:'"+exec+"'")
@@ -36,6 +36,9 @@ func (s *supervisor) logHeld() {
 		Str("limits", limits).
 		Msgf("%s is held; attach a debugger or resume", s.Name)
 }
+
+// serves reports whether a client of that dialect is served: by an external server, or, in mode debug, by this process.
+func (s *supervisor) serves(d dialect) bool { return s.Mode == Debug || s.Backends[d] != "" }
 
 // podArgs are the arguments by which kubectl exec finds this container.
 func (s *supervisor) podArgs() string {

@@ -111,46 +111,45 @@ func (s *supervisor) admit(conn *net.TCPConn, first []byte, d dialect) {
 		return
 	}
 	path := s.Backends[d]
-	if path == "" {
-		b := backendFor(d)
-		if s.Mode == Debug {
-			refuse(fmt.Sprintf("this is %s and there is no server for it: %s, or set %s", d, b.install, b.variable))
-		} else {
-			refuse(fmt.Sprintf("this is %s, and ENVOYSHIM_MODE=%s serves %s only; set ENVOYSHIM_MODE=%s", d, s.Mode, s.Mode, d))
-		}
+	if !s.serves(d) {
+		refuse(fmt.Sprintf("this is %s, and ENVOYSHIM_MODE=%s serves %s only; set ENVOYSHIM_MODE=%s", d, s.Mode, s.Mode, d))
 		return
 	}
 	if st := s.observe(); st.State == Attached {
 		refuse(fmt.Sprintf("process %d is already traced by process %d", s.PID, st.Tracer))
 		return
 	}
-	stopped := s.status.State == Held
-	file, err := conn.File() // a blocking duplicate: the session polls by itself
-	_ = conn.Close()
-	if err != nil {
-		s.log.Warn().Int("pid", s.PID).Err(err).Msg("connection lost")
-		return
+	onAttached := func() {
+		s.do <- func() {
+			event(s.log.Info(), evAttached, s.PID).Str("client", peer).Str("debugger", string(d)).Msgf("%s is attached", d)
+			s.status.Client, s.status.Debugger = peer, string(d)
+			s.setState(Attached)
+		}
 	}
-	s.session = &session{
-		backend: backendFor(d),
-		path:    path,
-		pid:     s.PID,
-		stopped: stopped,
-		signal:  s.signal,
-		log:     s.log,
-		client:  file,
-		first:   first,
-		onAttached: func() {
-			s.do <- func() {
-				event(s.log.Info(), evAttached, s.PID).Str("client", peer).Str("debugger", string(d)).Msgf("%s is attached", d)
-				s.status.Client, s.status.Debugger = peer, string(d)
-				s.setState(Attached)
-			}
-		},
+	if path == "" {
+		s.session = &embeddedSession{dialect: d, pid: s.PID, client: conn, first: first, onAttached: onAttached}
+	} else {
+		file, err := conn.File() // a blocking duplicate: the session polls by itself
+		_ = conn.Close()
+		if err != nil {
+			s.log.Warn().Int("pid", s.PID).Err(err).Msg("connection lost")
+			return
+		}
+		s.session = &session{
+			backend:    backendFor(d),
+			path:       path,
+			pid:        s.PID,
+			stopped:    s.status.State == Held,
+			signal:     s.signal,
+			log:        s.log,
+			client:     file,
+			first:      first,
+			onAttached: onAttached,
+		}
 	}
 	// Not attached yet, but no longer waiting for somebody: the timeout stands still.
 	s.timeout.Stop()
-	go func(ses *session) {
+	go func(ses service) {
 		end := ses.run()
 		s.do <- func() { s.finish(ses, end) }
 	}(s.session)
@@ -168,10 +167,10 @@ func sayAndClose(conn *net.TCPConn, text string) {
 }
 
 // finish records how a session ended.
-func (s *supervisor) finish(ses *session, end ending) {
+func (s *supervisor) finish(ses service, end ending) {
 	s.session = nil
 	if end.attached {
-		event(s.log.Info(), evDetached, s.PID).Str("by", string(end.how)).Msgf("%s is gone", ses.backend.dialect)
+		event(s.log.Info(), evDetached, s.PID).Str("by", string(end.how)).Msgf("%s is gone", ses.serves())
 	}
 	if end.err != nil {
 		event(s.log.Error(), evFailed, s.PID).Msg(end.err.Error())

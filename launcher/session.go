@@ -39,6 +39,13 @@ type ending struct {
 	err      error
 }
 
+// service is one client being served.
+type service interface {
+	run() ending
+	drop()
+	serves() dialect
+}
+
 // answerTime bounds each answer that the session itself asks of the debug server.
 const answerTime = 10 * time.Second
 
@@ -83,6 +90,8 @@ type session struct {
 	points     breakpoints
 	buf        [64 << 10]byte
 }
+
+func (s *session) serves() dialect { return s.backend.dialect }
 
 // drop ends the session as if the client had gone.
 func (s *session) drop() {

@@ -39,7 +39,7 @@ type supervisor struct {
 	status   Status
 	watchers map[chan Status]bool
 	timeout  *time.Timer    // running while held and HoldTimeout is set
-	session  *session       // the attached client, or nil
+	session  service        // the attached client, or nil
 	replies  sync.WaitGroup // answers on the way to `envoyshim resume` and the like
 }
 

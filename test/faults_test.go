@@ -87,7 +87,7 @@ func noHelpers(t testing.TB) {
 
 func TestNoDebugServer(t *testing.T) {
 	empty := t.TempDir()
-	for mode, what := range map[string]string{"gdb": "no gdbserver on PATH", "lldb": "no lldb-server on PATH", "debug": "no gdbserver on PATH"} {
+	for mode, what := range map[string]string{"gdb": "no gdbserver on PATH", "lldb": "no lldb-server on PATH"} {
 		t.Run(mode, func(t *testing.T) {
 			env := append(shimEnv(mode, probe(t)), "PATH="+empty)
 			argv := []string{install(t, "envoy")}
@@ -95,12 +95,14 @@ func TestNoDebugServer(t *testing.T) {
 			failsShut(t, 127, env, argv, what, "install")
 		})
 	}
-	t.Run("named and missing", func(t *testing.T) {
-		env := append(shimEnv("gdb", probe(t)), "ENVOYSHIM_GDBSERVER=/nonexistent/gdbserver")
-		argv := []string{install(t, "envoy")}
-		failsOpen(t, env, argv, `ENVOYSHIM_GDBSERVER=\"/nonexistent/gdbserver\"`)
-		failsShut(t, 127, env, argv, `ENVOYSHIM_GDBSERVER=\"/nonexistent/gdbserver\"`)
-	})
+	for _, mode := range []string{"gdb", "debug"} {
+		t.Run("named and missing, "+mode, func(t *testing.T) {
+			env := append(shimEnv(mode, probe(t)), "ENVOYSHIM_GDBSERVER=/nonexistent/gdbserver")
+			argv := []string{install(t, "envoy")}
+			failsOpen(t, env, argv, `ENVOYSHIM_GDBSERVER=\"/nonexistent/gdbserver\"`)
+			failsShut(t, 127, env, argv, `ENVOYSHIM_GDBSERVER=\"/nonexistent/gdbserver\"`)
+		})
+	}
 }
 
 func TestPortTaken(t *testing.T) {

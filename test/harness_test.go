@@ -64,6 +64,10 @@ func probe(t testing.TB) string     { return fixture(t, "bin/test/probe") }
 func standin(t testing.TB) string   { return fixture(t, "bin/test/standin") }
 func cli(t testing.TB) string       { return fixture(t, "bin/envoyshim") }
 
+// embedded has the sessions of modes gdb and lldb served by the debug server of our own, with no other within
+// reach: `make test` runs the tests of sessions a second time with it.
+var embedded = os.Getenv("ENVOYSHIM_TEST_EMBEDDED") != ""
+
 // trials is n, or more in `make test-long`.
 func trials(n int) int {
 	if os.Getenv("ENVOYSHIM_TEST_LONG") != "" {
@@ -232,6 +236,9 @@ func hold(t testing.TB, mode, real string, args ...string) *shim {
 
 func holdEnv(t testing.TB, mode, real string, env []string, args ...string) *shim {
 	t.Helper()
+	if embedded && (mode == "gdb" || mode == "lldb") {
+		mode, env = "debug", append([]string{"PATH=" + t.TempDir()}, env...)
+	}
 	s := &shim{process: start(t, append(shimEnv(mode, real), env...), append([]string{install(t, "envoy")}, args...)...)}
 	s.awaitHeld(mode)
 	return s

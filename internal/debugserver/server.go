@@ -3,12 +3,17 @@ package debugserver
 import (
 	"net"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/envoyshim/envoyshim/internal/rsp"
 	"github.com/envoyshim/envoyshim/internal/tracee"
 )
+
+// guardAfter is how long a stop lasts before the process is guarded against the end of this one: bursts of steps stay
+// free of what that costs.
+const guardAfter = 100 * time.Millisecond
 
 // A Server serves the process to one client after another. It keeps what outlives a client: why
 // the process stopped last.
@@ -114,8 +119,18 @@ func (c *session) close() {
 
 // serve answers one request after another.
 func (c *session) serve() (Ending, error) {
+	idle := time.NewTimer(guardAfter)
+	defer idle.Stop()
 	for c.ending == nil {
-		event, ok := <-c.conn.Events()
+		var event rsp.Event
+		ok := true
+		select {
+		case event, ok = <-c.conn.Events():
+			idle.Reset(guardAfter)
+		case <-idle.C:
+			_ = c.target.Guard() // an error shows at the next request
+			continue
+		}
 		switch {
 		case !ok:
 			c.lose()

@@ -25,6 +25,7 @@ type Target interface {
 	ReportEvents(e tracee.Events)
 	PassSignals(signals map[unix.Signal]bool)
 	Call(tid int, number uint64, args ...uint64) (uint64, error)
+	Guard() error
 	Detach(stopped bool) error
 	Kill() (tracee.Stop, error)
 }

@@ -10,14 +10,10 @@ const pageSize = 4096 // the smallest of both architectures
 
 // ReadMemory reads up to len(b) bytes; n is less at the end of what is mapped, and err then says why nothing was read.
 func (p *Process) ReadMemory(addr uint64, b []byte) (n int, err error) {
-	p.do(func() {
-		if p.gone != nil {
-			err = ErrNoProcess
-			return
-		}
-		n, err = p.readMemory(addr, b)
-	})
-	return n, err
+	if p.gone != nil {
+		return 0, ErrNoProcess
+	}
+	return p.readMemory(addr, b) // by any thread: it is no ptrace request
 }
 
 // readMemory is process_vm_readv(2); what that may not read (PROT_NONE, device memory), and where it is refused,

@@ -29,7 +29,9 @@ type Process struct {
 	points  points
 	events  Events
 	pass    map[unix.Signal]bool
-	gone    *Stop // the process has ended
+	gone    *Stop // the process has ended, or is released
+
+	released bool // Detach was called: the tracer's thread is no more
 
 	letGo   bool        // threads run, with the breakpoints in memory
 	asked   atomic.Bool // Interrupt was called, and no stop has told it
@@ -155,8 +157,13 @@ func (p *Process) loop() {
 	}
 }
 
-// do has f carried out by the tracer's thread.
+// do has f carried out by the tracer's thread; after a Detach, when there is nothing to trace and f finds that, by
+// the caller's.
 func (p *Process) do(f func()) {
+	if p.released {
+		f()
+		return
+	}
 	done := make(chan struct{})
 	p.work <- func() { f(); close(done) }
 	<-done

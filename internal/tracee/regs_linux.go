@@ -16,7 +16,7 @@ const (
 )
 
 // maxRegset is above any register set: AMX makes the XSAVE area 11 KB.
-const maxRegset = 64 << 10
+const maxRegset = 16 << 10
 
 // Regset reads a register set of a thread: the note type is that of core files (elf.h: NT_PRSTATUS, NT_FPREGSET,
 // NT_X86_XSTATE; PTRACE_GETREGSET, ptrace(2)).

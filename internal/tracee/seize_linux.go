@@ -87,9 +87,10 @@ func zombie(tid int) bool {
 	return err != nil || st.State == 'Z' || st.State == 'X'
 }
 
+// tracedByUs: TracerPid is a thread's (proc_pid_status(5)), here our own.
 func tracedByUs(tid int) bool {
 	st, err := procfs.ReadStatus(tid)
-	return err == nil && st.TracerPid == os.Getpid()
+	return err == nil && st.TracerPid == unix.Gettid()
 }
 
 // Detach takes everything out of memory and debug registers and lets the process run, or, with stopped,
@@ -118,8 +119,12 @@ func (p *Process) Detach(stopped bool) error {
 		p.releaseThreads(0)
 		_ = p.mem.Close()
 		p.gone = &Stop{}
+		if stopped {
+			err = settle(p.pid)
+		}
 	})
-	if err == nil {
+	if p.gone != nil && !p.released {
+		p.released = true
 		close(p.work)
 	}
 	return err
