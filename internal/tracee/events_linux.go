@@ -52,8 +52,6 @@ func (p *Process) follow(t *thread) error {
 		return p.plant()
 	case event == unix.PTRACE_EVENT_EXEC:
 		return p.newProgram(t)
-	case t.status.StopSignal() == syscallStop:
-		t.inCall = entering(t.tid)
 	case isSignalStop(t.status) && t.status.StopSignal() == unix.SIGTRAP:
 		return t.ifAlive(p.explainTrap(t))
 	}
@@ -105,20 +103,12 @@ func (p *Process) adopt(tid int, doing Action) error {
 func (p *Process) releaseChild(pid int, shares bool) error {
 	if _, ok := p.strays[pid]; ok {
 		delete(p.strays, pid)
-	} else {
-		var status unix.WaitStatus
-		for {
-			if _, err := unix.Wait4(pid, &status, unix.WALL, nil); err != unix.EINTR {
-				break
-			}
-		}
-		if !status.Stopped() {
-			return nil // killed
-		}
+	} else if _, err := wait(pid); err != nil {
+		return nil // killed
 	}
 	var err error
 	if shares {
-		err = p.lift()
+		p.lift()
 	} else if len(p.points.planted) > 0 {
 		err = p.points.clean(pid)
 	}
@@ -132,7 +122,7 @@ func (p *Process) releaseChild(pid int, shares bool) error {
 func (p *Process) newProgram(t *thread) error {
 	clear(p.threads)
 	clear(p.strays)
-	t.tid, t.inCall = p.pid, false
+	t.tid = p.pid
 	p.threads[p.pid] = t
 	_ = p.mem.Close()
 	mem, err := OpenMemory(p.pid)
@@ -244,7 +234,7 @@ func (p *Process) judge(t *thread) (stop Stop, ok bool, err error) {
 	switch {
 	case stop.Signal == syscallStop:
 		stop.Reason, stop.Signal, stop.Syscall = SyscallExit, 0, p.syscallOf(t.tid)
-		if t.inCall {
+		if entering(t.tid) {
 			stop.Reason = SyscallEntry
 		}
 	case stop.Signal == unix.SIGSTOP && p.asked.Load():

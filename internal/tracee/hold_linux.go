@@ -54,7 +54,7 @@ func HoldAtExec(pid int, ready func() error) error {
 				return fmt.Errorf("stop process %d: %w", pid, err)
 			}
 			err = resume(pid, 0)
-		case isEventStop(status) && isStopSignal(status.StopSignal()):
+		case isGroupStop(status):
 			if execed {
 				if err := detach(pid); err != nil {
 					return fmt.Errorf("detach from process %d: %w", pid, err)
@@ -101,9 +101,9 @@ func letGo(pid int) error {
 	if err != nil {
 		return err
 	}
-	sig := 0
-	if !isEventStop(status) && status.TrapCause() <= 0 {
-		sig = int(status.StopSignal())
+	sig := unix.Signal(0)
+	if isSignalStop(status) {
+		sig = status.StopSignal()
 	}
 	return ptrace(unix.PTRACE_DETACH, pid, uintptr(sig))
 }

@@ -114,13 +114,13 @@ func (p *Process) clearPoints() error {
 	if p.gone != nil {
 		return nil
 	}
-	err := p.lift()
+	p.lift()
 	armed := slices.ContainsFunc(p.points.hardware, func(h hardwarePoint) bool { return h.count > 0 })
 	p.points = newPoints()
 	if armed {
-		err = errors.Join(err, p.armAll())
+		return p.armAll()
 	}
-	return err
+	return nil
 }
 
 // plant writes the software breakpoints into memory. Where nothing is mapped any more there is none to hit.
@@ -145,12 +145,11 @@ func (p *Process) plant() error {
 }
 
 // lift takes them out again. What is unmapped or gone needs it no more.
-func (p *Process) lift() error {
+func (p *Process) lift() {
 	for addr, under := range p.points.planted {
 		_ = p.mem.WriteAt(under, addr)
 	}
 	clear(p.points.planted)
-	return nil
 }
 
 // clean takes them out of the copy that a fork has made.

@@ -50,7 +50,6 @@ type thread struct {
 	trap    trap   // what a SIGTRAP was
 	doing   Action // while it runs, and until it is resumed anew
 	started bool   // its first stop is behind it
-	inCall  bool   // at the entry of a system call
 }
 
 // Reason says why a process stopped.

@@ -78,25 +78,29 @@ func regsetCall(request, tid, note int, vec *unix.Iovec) error {
 	return nil
 }
 
+// maxGeneral is how many words the general registers take: 27 on amd64, 34 on arm64.
+const maxGeneral = 34
+
 // general is the general registers as words.
 func general(tid int) ([]uint64, error) {
-	b, err := regset(tid, NTPrstatus)
-	if err != nil {
-		return nil, err
+	words := make([]uint64, maxGeneral)
+	vec := wordsVector(words)
+	if err := regsetCall(unix.PTRACE_GETREGSET, tid, NTPrstatus, &vec); err != nil {
+		return nil, fmt.Errorf("read the registers of thread %d: %w", tid, err)
 	}
-	words := make([]uint64, len(b)/8)
-	for i := range words {
-		words[i] = binary.NativeEndian.Uint64(b[8*i:])
-	}
-	return words, nil
+	return words[:vec.Len/8], nil
 }
 
 func setGeneral(tid int, words []uint64) error {
-	var b []byte
-	for _, w := range words {
-		b = binary.NativeEndian.AppendUint64(b, w)
+	vec := wordsVector(words)
+	if err := regsetCall(unix.PTRACE_SETREGSET, tid, NTPrstatus, &vec); err != nil {
+		return fmt.Errorf("write the registers of thread %d: %w", tid, err)
 	}
-	return setRegset(tid, NTPrstatus, b)
+	return nil
+}
+
+func wordsVector(words []uint64) unix.Iovec {
+	return unix.Iovec{Base: (*byte)(unsafe.Pointer(&words[0])), Len: uint64(8 * len(words))}
 }
 
 func (p *Process) pc(tid int) (uint64, error) {

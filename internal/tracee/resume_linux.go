@@ -174,34 +174,32 @@ func (p *Process) run() error {
 		if err := p.waitOne(); err != nil {
 			return err
 		}
-		p.keepRunning()
-	}
-	if p.gone != nil {
-		return nil
+		if err := p.keepRunning(); err != nil {
+			return err
+		}
 	}
 	if err := p.stopAll(); err != nil {
 		return err
 	}
-	if p.gone != nil {
-		return nil
+	if p.gone == nil {
+		p.lift()
 	}
-	return p.lift()
+	return nil
 }
 
 // keepRunning lets threads go on whose stop needs no other thread to stop: new threads, signals that pass, the steps of a
 // range, and what nobody asked for.
-func (p *Process) keepRunning() {
-	for _, t := range p.sorted() {
-		if t.running || !t.untold || !t.doing.Run {
+func (p *Process) keepRunning() error {
+	for _, t := range p.threads {
+		if t.running || !t.untold || !t.doing.Run || !p.passes(t) {
 			continue
 		}
-		if p.passes(t) {
-			t.untold = false
-			if err := p.start(t); err != nil && !errors.Is(err, unix.ESRCH) {
-				t.untold = true
-			}
+		t.untold = false
+		if err := p.start(t); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
 // start resumes one thread as its action says.
@@ -239,15 +237,21 @@ func (p *Process) stopAll() error {
 			}
 		}
 	}
-	for p.gone == nil {
-		if !slices.ContainsFunc(p.sorted(), func(t *thread) bool { return t.running }) {
-			return nil
-		}
+	for p.gone == nil && p.anyRuns() {
 		if err := p.waitOne(); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (p *Process) anyRuns() bool {
+	for _, t := range p.threads {
+		if t.running {
+			return true
+		}
+	}
+	return false
 }
 
 // waitOne waits for one event of any thread and notes it. __WNOTHREAD (wait(2)): only tracees of this OS thread.

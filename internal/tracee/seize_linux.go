@@ -34,7 +34,7 @@ func (p *Process) seize() error {
 		}
 	}
 	if err != nil {
-		p.releaseThreads(0)
+		p.releaseThreads()
 		_ = p.mem.Close()
 	}
 	return err
@@ -116,7 +116,7 @@ func (p *Process) Detach(stopped bool) error {
 		if err != nil {
 			return
 		}
-		p.releaseThreads(0)
+		p.releaseThreads()
 		_ = p.mem.Close()
 		p.gone = &Stop{}
 		if stopped {
@@ -131,9 +131,9 @@ func (p *Process) Detach(stopped bool) error {
 }
 
 // releaseThreads detaches from all threads.
-func (p *Process) releaseThreads(sig unix.Signal) {
+func (p *Process) releaseThreads() {
 	for tid, t := range p.threads {
-		deliver := sig
+		deliver := unix.Signal(0)
 		if t.untold && isSignalStop(t.status) && t.status.StopSignal() != unix.SIGTRAP {
 			deliver = t.status.StopSignal()
 		}
