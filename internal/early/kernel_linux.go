@@ -48,8 +48,7 @@ func errnoOf(r uintptr) unix.Errno {
 //go:nosplit
 //go:norace
 func execve(path, argv, envp unsafe.Pointer) unix.Errno {
-	errno := errnoOf(kernel(unix.SYS_EXECVE, uintptr(path), uintptr(argv), uintptr(envp), 0, 0))
-	return errno
+	return errnoOf(kernel(unix.SYS_EXECVE, uintptr(path), uintptr(argv), uintptr(envp), 0, 0))
 }
 
 // exit is exit_group(2).

@@ -108,8 +108,8 @@ func begin(stack, execfn unsafe.Pointer) {
 			p.json = true
 		}
 	}
-	if off && !p.run && !hasPrefix(p.execfn, libDir) {
-		if path := join(cstring(libDir), uintptr(len(libDir)), p.base); path != nil {
+	if off && !p.run {
+		if path := inLib(&p); path != nil {
 			execve(path, p.argv, p.envp)
 		}
 	}
@@ -209,13 +209,24 @@ func carryOut(p *process, n uintptr) unix.Errno {
 func failOpen(p *process) {
 	path := p.real
 	if path == nil {
-		path = join(cstring(libDir), uintptr(len(libDir)), p.base)
+		path = inLib(p)
 	}
-	if path == nil || isThisFile(path) || hasPrefix(p.execfn, libDir) && p.real == nil {
+	if path == nil || isThisFile(path) {
 		say(p, "the real program is not found; set ENVOYSHIM_REAL to it", "")
 		exit(127)
 	}
 	cannot(p, execve(path, p.argv, p.envp))
+}
+
+// inLib is the path of the real program in libDir; nil in a process that was executed from there, and when it is too long.
+//
+//go:nosplit
+//go:norace
+func inLib(p *process) unsafe.Pointer {
+	if hasPrefix(p.execfn, libDir) {
+		return nil
+	}
+	return join(cstring(libDir), uintptr(len(libDir)), p.base)
 }
 
 // cannot ends the process after an execve that nobody else reports, with a shell's status.
