@@ -199,7 +199,7 @@ func (d *doctor) checkReal() {
 		d.add(Blocked, "real elf", err.Error(), "install the real ELF there")
 		return
 	}
-	if err := holdable(path); err != nil {
+	if _, err := holdable(path); err != nil {
 		d.add(Blocked, "real elf", err.Error(), "name an ELF of this machine by ENVOYSHIM_REAL")
 		return
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"sync"
 
 	"github.com/envoyshim/envoyshim/internal/debugserver"
 	"github.com/envoyshim/envoyshim/internal/tracee"
@@ -18,20 +17,12 @@ type embeddedSession struct {
 	client     net.Conn
 	first      []byte // what the client has sent so far
 	onAttached func()
-
-	mu      sync.Mutex
-	dropped bool // by disconnect
 }
 
 func (s *embeddedSession) serves() dialect { return s.dialect }
 
 // drop ends the session as if the client had gone.
-func (s *embeddedSession) drop() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.dropped = true
-	_ = s.client.Close()
-}
+func (s *embeddedSession) drop() { _ = s.client.Close() }
 
 // run serves the client until it or the process is gone.
 func (s *embeddedSession) run() (end ending) {
@@ -50,11 +41,6 @@ func (s *embeddedSession) run() (end ending) {
 		end.how = byExit
 	case debugserver.Lost:
 		end.how, end.err = byLoss, nil // a connection that drops is no failure of ours
-		s.mu.Lock()
-		if s.dropped {
-			end.how = byDisconnect
-		}
-		s.mu.Unlock()
 		if err := process.Detach(true); err != nil && !errors.Is(err, tracee.ErrNoProcess) {
 			end.err = fmt.Errorf("put process %d back on hold: %w", s.pid, err)
 		}

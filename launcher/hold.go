@@ -12,7 +12,8 @@ import (
 // hold has the shim become the ELF, held before its first instruction, and supervises it
 // until its end. An error means that the shim still waits for orders, as before.
 func (l *launch) hold() error {
-	if err := holdable(l.real); err != nil {
+	elf, err := holdable(l.real)
+	if err != nil {
 		return err
 	}
 	backends, err := findBackends(l.settings)
@@ -22,7 +23,7 @@ func (l *launch) hold() error {
 	s := &supervisor{
 		PID:         l.shim.PID,
 		Name:        l.name,
-		Real:        l.real,
+		BuildID:     elf.BuildID,
 		Mode:        l.settings.Mode,
 		Listen:      l.settings.Listen,
 		Backends:    backends,

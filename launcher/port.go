@@ -168,7 +168,10 @@ func sayAndClose(conn *net.TCPConn, text string) {
 
 // finish records how a session ended.
 func (s *supervisor) finish(ses service, end ending) {
-	s.session = nil
+	if s.dropped && end.how == byLoss {
+		end.how = byDisconnect
+	}
+	s.session, s.dropped = nil, false
 	if end.attached {
 		event(s.log.Info(), evDetached, s.PID).Str("by", string(end.how)).Msgf("%s is gone", ses.serves())
 	}

@@ -56,25 +56,26 @@ func isSelf(path string) bool {
 	return err == nil && info.Shim
 }
 
-// holdable says why the program at path cannot be held, if so.
-func holdable(path string) error {
+// holdable tells what the program at path is, and why it cannot be held, if so. Of one that cannot be read it
+// tells nothing.
+func holdable(path string) (elfinfo.Info, error) {
 	if st, err := os.Stat(path); err == nil && st.IsDir() {
-		return fmt.Errorf("%s is a directory: only an ELF can be held", path)
+		return elfinfo.Info{}, fmt.Errorf("%s is a directory: only an ELF can be held", path)
 	}
 	info, err := elfinfo.Read(path)
 	switch {
 	case errors.Is(err, elfinfo.ErrNotELF):
-		return fmt.Errorf("%s is not an ELF file: only an ELF can be held", path)
+		return info, fmt.Errorf("%s is not an ELF file: only an ELF can be held", path)
 	case errors.Is(err, fs.ErrPermission):
-		return nil // unreadable but perhaps executable: execve and ptrace tell
+		return info, nil // unreadable but perhaps executable: execve and ptrace tell
 	case err != nil:
-		return err
+		return info, err
 	case info.Kind == elfinfo.NoProgram:
-		return fmt.Errorf("%s is an ELF file but no program", path)
+		return info, fmt.Errorf("%s is an ELF file but no program", path)
 	case !info.Native():
-		return fmt.Errorf("%s is for %s, not for this machine", path, info.Machine)
+		return info, fmt.Errorf("%s is for %s, not for this machine", path, info.Machine)
 	}
-	return nil
+	return info, nil
 }
 
 // hopeless reports a file that execve will refuse whatever the mode, so that
@@ -96,12 +97,12 @@ func hopeless(path string) bool {
 
 // doubtful reports a file that execve may well refuse.
 func doubtful(path string) bool {
-	if hopeless(path) || holdable(path) != nil {
+	info, err := holdable(path)
+	if err != nil || info.Kind == "" || hopeless(path) {
 		return true
 	}
-	info, err := elfinfo.Read(path)
-	if err != nil || info.Interp == "" {
-		return err != nil
+	if info.Interp == "" {
+		return false
 	}
 	_, err = os.Stat(info.Interp)
 	return err != nil

@@ -253,7 +253,7 @@ func TestExecErrorsAndHoldable(t *testing.T) {
 				t.Errorf("%d %v, want %d %s", status, got, c.status, text(c.exec))
 			}
 			hold := ""
-			if err := holdable(c.path); err != nil {
+			if _, err := holdable(c.path); err != nil {
 				hold = err.Error()
 			}
 			if hold != text(c.hold) {

@@ -70,9 +70,6 @@ type session struct {
 	first      []byte // what the client has sent so far
 	onAttached func()
 
-	mu      sync.Mutex
-	dropped bool // by disconnect
-
 	server     *os.File
 	cmd        *exec.Cmd
 	said       lastLine // of the server's stderr
@@ -95,9 +92,6 @@ func (s *session) serves() dialect { return s.backend.dialect }
 
 // drop ends the session as if the client had gone.
 func (s *session) drop() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.dropped = true
 	_ = unix.Shutdown(int(s.client.Fd()), unix.SHUT_RDWR)
 }
 
@@ -116,13 +110,8 @@ func (s *session) run() (end ending) {
 	defer s.stop()
 	end.how, end.err = s.proxy()
 	end.attached = s.attached
-	s.mu.Lock()
-	if s.dropped && end.how == byLoss {
-		end.how = byDisconnect
-	}
-	s.mu.Unlock()
 	switch end.how {
-	case byLoss, byDisconnect:
+	case byLoss:
 		if err := s.leave(true); err != nil {
 			end.err = s.rescue(err)
 		}

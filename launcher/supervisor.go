@@ -11,7 +11,6 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 
-	"github.com/envoyshim/envoyshim/internal/elfinfo"
 	"github.com/envoyshim/envoyshim/internal/procfs"
 )
 
@@ -20,7 +19,7 @@ import (
 type supervisor struct {
 	PID         int // of the shim, which becomes the program
 	Name        string
-	Real        string
+	BuildID     string // of its ELF; "" when there is none
 	Mode        Mode
 	Listen      string
 	Backends    map[dialect]string // path of the debug server for each client spoken to
@@ -40,6 +39,7 @@ type supervisor struct {
 	watchers map[chan Status]bool
 	timeout  *time.Timer    // running while held and HoldTimeout is set
 	session  service        // the attached client, or nil
+	dropped  bool           // the session was told to drop it
 	replies  sync.WaitGroup // answers on the way to `envoyshim resume` and the like
 }
 
@@ -79,10 +79,7 @@ func (s *supervisor) supervise(held bool) {
 	// or the end of this process would kill them before they clean up.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM)
 	signal.Ignore(unix.SIGPIPE)
-	s.status = Status{PID: s.PID, Mode: s.Mode, Listen: s.listen, Exe: procfs.Exe(s.PID), Supervisor: os.Getpid(), Name: s.Name}
-	if info, err := elfinfo.Read(s.Real); err == nil {
-		s.status.BuildID = info.BuildID
-	}
+	s.status = Status{PID: s.PID, Mode: s.Mode, Listen: s.listen, Exe: procfs.Exe(s.PID), Supervisor: os.Getpid(), Name: s.Name, BuildID: s.BuildID}
 	go s.serve(held)
 	s.loop()
 }
@@ -278,6 +275,7 @@ func (s *supervisor) disconnect() error {
 	if s.session == nil {
 		return fmt.Errorf("no client is attached to process %d", s.PID)
 	}
+	s.dropped = true
 	s.session.drop()
 	if !s.serveUntilDetached(2 * answerTime) {
 		return fmt.Errorf("the debug server of process %d does not answer", s.PID)
