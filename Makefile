@@ -10,7 +10,7 @@ FIXTURES := bin/test/standin bin/test/standin-static bin/test/probe bin/test/pro
 BENCH_FIXTURES := bin/test/bench-exit bin/test/bench-execve bin/test/bench-goexec bin/test/heartbeat
 
 # The tests of debugger sessions, which both the external servers and our own must pass.
-SESSIONS := GDB|LLDB|DAP|RunToTheEnd|FirstStop|QuitLets|LostClient|LaterAttach|OneClient|NonStop|SignalsUnder|SlowAndOdd|StatusFollows
+SESSIONS := GDB|LLDB|DAP|RunToTheEnd|FirstStop|QuitLets|LostClient|LaterAttach|OneClient|NonStop|SignalsUnder|SlowAndOdd|StatusFollows|Disconnect
 
 .PHONY: build deps fixtures bench-fixtures demo test test-long bench lint fuzz clean
 

@@ -171,6 +171,15 @@ func (c container) is(r result, pid int, state string) event {
 	return all[0]
 }
 
+// standinInPod holds the stand-in for Envoy as PID 1 of a pod. real is its file, admin its admin port.
+func standinInPod(t testing.TB, mode string) (s *shim, c container, real string, admin int) {
+	t.Helper()
+	real = asEnvoy(t, standin(t))
+	args, admin := standinArgs(t)
+	s, pid := holdInPod(t, mode, real, true, args...)
+	return s, entered(t, pid), real, admin
+}
+
 func since(t testing.TB, e event) time.Time {
 	t.Helper()
 	at, err := time.Parse(time.RFC3339, e.str("since"))
@@ -183,16 +192,13 @@ func since(t testing.TB, e event) time.Time {
 func TestStatusFollowsTheProcess(t *testing.T) {
 	for mode := range clients {
 		t.Run(mode, func(t *testing.T) {
-			real := asEnvoy(t, standin(t))
-			args, admin := standinArgs(t)
-			s, pid := holdInPod(t, mode, real, true, args...)
-			c := entered(t, pid)
+			s, c, real, admin := standinInPod(t, mode)
 			now := func() result { return finish(t, c.command("status", "--json")...) }
 
 			held := c.is(now(), 1, "held")
 			_, id, _ := strings.Cut(run(t, "readelf", "-n", real), "Build ID: ")
 			id, _, _ = strings.Cut(id, "\n")
-			for field, want := range map[string]any{"mode": mode, "listen": s.port, "exe": real, "build_id": id, "name": "envoy"} {
+			for field, want := range map[string]any{"mode": served(mode), "listen": s.port, "exe": real, "build_id": id, "name": "envoy"} {
 				if held[field] != want {
 					t.Errorf("%s is %v, not %v", field, held[field], want)
 				}
@@ -203,7 +209,7 @@ func TestStatusFollowsTheProcess(t *testing.T) {
 			if again := c.is(now(), 1, "held"); again.str("since") != held.str("since") {
 				t.Errorf("held since %s, then since %s", held.str("since"), again.str("since"))
 			}
-			contains(t, finish(t, c.command("status")...).stdout, "PID", "STATE", "1 ", "held", mode, s.port, real)
+			contains(t, finish(t, c.command("status")...).stdout, "PID", "STATE", "1 ", "held", served(mode), s.port, real)
 
 			debugger := startClient(t, mode, real, s.port)
 			attached := c.is(now(), 1, "attached")
@@ -278,10 +284,7 @@ func TestNothingToSteer(t *testing.T) {
 func TestDisconnect(t *testing.T) {
 	for mode := range clients {
 		t.Run(mode, func(t *testing.T) {
-			real := asEnvoy(t, standin(t))
-			args, admin := standinArgs(t)
-			s, pid := holdInPod(t, mode, real, true, args...)
-			c := entered(t, pid)
+			s, c, real, admin := standinInPod(t, mode)
 			refused(t, finish(t, c.command("disconnect")...), "no process is attached in this container; `envoyshim status` lists what there is")
 			refused(t, finish(t, c.command("disconnect", "--pid", "1")...), "no client is attached to process 1")
 			c.is(finish(t, c.command("status", "--json")...), 1, "held")
@@ -289,10 +292,10 @@ func TestDisconnect(t *testing.T) {
 			stop := map[string]string{"gdb": "break ", "lldb": "b "}[mode]
 			startClient(t, mode, real, s.port, stop+"Envoy::Api::OsSysCallsImpl::bind", "continue")
 			c.is(finish(t, c.command("disconnect", "--json")...), 1, "held")
-			if state(t, pid) != "T" || tracer(t, pid) != 0 {
-				t.Fatalf("state %s, tracer %d", state(t, pid), tracer(t, pid))
+			if state(t, c.pid) != "T" || tracer(t, c.pid) != 0 {
+				t.Fatalf("state %s, tracer %d", state(t, c.pid), tracer(t, c.pid))
 			}
-			sameText(t, pid)
+			sameText(t, c.pid)
 			c.is(finish(t, c.command("resume", "--json")...), 1, "running")
 			awaitLive(t, admin)
 		})

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -44,7 +43,7 @@ func TestDebugNeedsNoServer(t *testing.T) {
 func TestEmbeddedSupervisorKilled(t *testing.T) {
 	s := holdEnv(t, "debug", probe(t), []string{"PATH=" + t.TempDir()}, "count", "3")
 	startClient(t, "gdb", probe(t), s.port, "break probe_step", "continue")
-	time.Sleep(300 * time.Millisecond) // a person looks; the guard comes after 100
+	awaitGuard(t, s.pid())
 	_ = unix.Kill(s.supervisor(), unix.SIGKILL)
 	eventually(t, "it is on hold", func() bool { return state(t, s.pid()) == "T" && tracer(t, s.pid()) == 0 })
 	sameText(t, s.pid())

@@ -68,6 +68,23 @@ func cli(t testing.TB) string       { return fixture(t, "bin/envoyshim") }
 // reach: `make test` runs the tests of sessions a second time with it.
 var embedded = os.Getenv("ENVOYSHIM_TEST_EMBEDDED") != ""
 
+// served is the mode that serves the sessions of a mode.
+func served(mode string) string {
+	if embedded && (mode == "gdb" || mode == "lldb") {
+		return "debug"
+	}
+	return mode
+}
+
+// shimCommand starts an installed shim.
+func shimCommand(t testing.TB) []string {
+	t.Helper()
+	if embedded {
+		return []string{"env", "PATH=/nonexistent", install(t, "envoy")}
+	}
+	return []string{install(t, "envoy")}
+}
+
 // trials is n, or more in `make test-long`.
 func trials(n int) int {
 	if os.Getenv("ENVOYSHIM_TEST_LONG") != "" {
@@ -236,10 +253,7 @@ func hold(t testing.TB, mode, real string, args ...string) *shim {
 
 func holdEnv(t testing.TB, mode, real string, env []string, args ...string) *shim {
 	t.Helper()
-	if embedded && (mode == "gdb" || mode == "lldb") {
-		mode, env = "debug", append([]string{"PATH=" + t.TempDir()}, env...)
-	}
-	s := &shim{process: start(t, append(shimEnv(mode, real), env...), append([]string{install(t, "envoy")}, args...)...)}
+	s := &shim{process: start(t, append(shimEnv(mode, real), env...), append(shimCommand(t), args...)...)}
 	s.awaitHeld(mode)
 	return s
 }
@@ -256,7 +270,7 @@ func (s *shim) awaitHeld(mode string) {
 // can be read.
 func shimEnv(mode, real string) []string {
 	return []string{
-		"ENVOYSHIM_MODE=" + mode,
+		"ENVOYSHIM_MODE=" + served(mode),
 		"ENVOYSHIM_REAL=" + real,
 		"ENVOYSHIM_LISTEN=127.0.0.1:0",
 		"ENVOYSHIM_LOG_FORMAT=json",

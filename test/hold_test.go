@@ -127,7 +127,7 @@ func pod(pidNS, netNS bool) []string {
 // holdInPod starts a shim in a pod's conditions; hostPID is its pid outside.
 func holdInPod(t testing.TB, mode, real string, pidNS bool, args ...string) (s *shim, hostPID int) {
 	t.Helper()
-	argv := append(pod(pidNS, false), install(t, "envoy"))
+	argv := append(pod(pidNS, false), shimCommand(t)...)
 	s = &shim{process: start(t, shimEnv(mode, real), append(argv, args...)...)}
 	s.awaitHeld(mode)
 	hostPID = s.pid()

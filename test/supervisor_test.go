@@ -229,8 +229,14 @@ func stopInBind(t testing.TB, mode string, s *shim) {
 	t.Helper()
 	stop := map[string]string{"gdb": "break ", "lldb": "b "}[mode]
 	startClient(t, mode, standin(t), s.port, stop+"Envoy::Api::OsSysCallsImpl::bind", stop+"event_base_dispatch", "continue")
+	awaitGuard(t, s.pid())
+}
+
+// awaitGuard waits until the stopped process has the SIGSTOP queued that keeps it on hold when its tracer dies.
+func awaitGuard(t testing.TB, pid int) {
+	t.Helper()
 	eventually(t, "the stop is guarded", func() bool {
-		st, err := procfs.ReadStatus(s.pid())
+		st, err := procfs.ReadStatus(pid)
 		return err == nil && st.ShdPnd&(1<<(unix.SIGSTOP-1)) != 0
 	})
 }
