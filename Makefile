@@ -12,7 +12,7 @@ BENCH_FIXTURES := bin/test/bench-exit bin/test/bench-execve bin/test/bench-goexe
 # The tests of debugger sessions, which both the external servers and our own must pass.
 SESSIONS := GDB|LLDB|DAP|RunToTheEnd|FirstStop|QuitLets|LostClient|LaterAttach|OneClient|NonStop|SignalsUnder|SlowAndOdd|StatusFollows|Disconnect
 
-.PHONY: build deps fixtures bench-fixtures demo test test-long bench lint fuzz clean
+.PHONY: build deps demo-deps fixtures bench-fixtures demo test test-long bench lint fuzz clean
 
 # -E chooses the early entry: internal/early/README.md.
 build:
@@ -76,8 +76,11 @@ bin/test/heartbeat: test/bench/fixtures/heartbeat.c
 	@mkdir -p $(@D)
 	gcc -O1 -Wall -static -o $@ $<
 
-demo: deps build bin/test/standin
+demo: demo-deps build bin/test/standin
 	@test/demo.sh
+
+demo-deps:
+	@test/deps.sh demo
 
 test: deps build fixtures lint
 	GOARCH=arm64 CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags '-s -w -E envoyshim_entry' -o bin/test/envoyshim.arm64 .

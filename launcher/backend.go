@@ -43,27 +43,18 @@ type backend struct {
 
 var backends = []backend{gdbserver, lldbServer}
 
-// findBackends returns the path of each external debug server that the mode may use. gdb and lldb need their own; debug
-// serves a client itself where there is none.
+// findBackends returns the path of the external debug server that the mode needs: gdb and lldb their own, debug none.
 func findBackends(s Settings) (map[dialect]string, error) {
 	found := map[dialect]string{}
-	var missing []string
 	for _, b := range backends {
-		if s.Mode != Debug && string(s.Mode) != string(b.dialect) {
+		if string(s.Mode) != string(b.dialect) {
 			continue
 		}
 		path, err := b.find(s)
-		if err != nil && s.Mode == Debug && b.setting(s) == "" {
-			continue
-		}
 		if err != nil {
-			missing = append(missing, err.Error())
-			continue
+			return nil, fmt.Errorf("%w: %w", errNotFound, err)
 		}
 		found[b.dialect] = path
-	}
-	if len(missing) > 0 {
-		return nil, fmt.Errorf("%w: %s", errNotFound, strings.Join(missing, "; "))
 	}
 	return found, nil
 }

@@ -251,16 +251,15 @@ func (d *doctor) checkTracer() {
 
 func (d *doctor) checkServers() {
 	for _, b := range backends {
-		wanted := d.settings.Mode == Debug || string(d.settings.Mode) == string(b.dialect)
 		layer := b.names()[0]
-		path, err := b.find(d.settings)
-		if err != nil && d.settings.Mode == Debug && b.setting(d.settings) == "" {
-			d.ok(layer, fmt.Sprintf("not there; envoyshim itself serves %s in mode debug", b.dialect))
+		if d.settings.Mode == Debug {
+			d.ok(layer, fmt.Sprintf("not needed: envoyshim itself serves %s in mode debug", b.dialect))
 			continue
 		}
+		path, err := b.find(d.settings)
 		if err != nil {
 			v := Warn
-			if _, none := findBackends(d.settings); wanted && none != nil {
+			if string(d.settings.Mode) == string(b.dialect) {
 				v = Blocked
 			}
 			d.add(v, layer, err.Error(), fmt.Sprintf("%s in the image", b.install))

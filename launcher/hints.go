@@ -37,7 +37,7 @@ func (s *supervisor) logHeld() {
 		Msgf("%s is held; attach a debugger or resume", s.Name)
 }
 
-// serves reports whether a client of that dialect is served: by an external server, or, in mode debug, by this process.
+// serves reports whether a client of that dialect is served: in mode debug by this process, else by an external server.
 func (s *supervisor) serves(d dialect) bool { return s.Mode == Debug || s.Backends[d] != "" }
 
 // podArgs are the arguments by which kubectl exec finds this container.

@@ -16,9 +16,14 @@ func (l *launch) hold() error {
 	if err != nil {
 		return err
 	}
-	backends, err := findBackends(l.settings)
+	servers, err := findBackends(l.settings)
 	if err != nil {
 		return err
+	}
+	for _, b := range backends {
+		if l.settings.Mode == Debug && b.setting(l.settings) != "" {
+			l.log.Warn().Msgf("%s is not used in mode debug, which serves every client by itself; ENVOYSHIM_MODE=%s uses it", b.variable, b.dialect)
+		}
 	}
 	s := &supervisor{
 		PID:         l.shim.PID,
@@ -26,7 +31,7 @@ func (l *launch) hold() error {
 		BuildID:     elf.BuildID,
 		Mode:        l.settings.Mode,
 		Listen:      l.settings.Listen,
-		Backends:    backends,
+		Backends:    servers,
 		HoldTimeout: l.settings.HoldTimeout,
 		Pod:         os.Getenv("POD_NAME"),
 		Namespace:   os.Getenv("POD_NAMESPACE"),

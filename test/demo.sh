@@ -3,6 +3,7 @@
 # real Envoy is held before its first instruction; a real gdb, then in a second run a real
 # lldb, attaches through 127.0.0.1:2159, watches the start, detaches; Envoy goes LIVE; the
 # agent ends it as always. A third run debugs a stand-in that has symbols.
+# envoyshim itself is the debug server: no gdbserver, no lldb-server.
 # Everything runs as in an injected pod: uid 1337, no capabilities, no_new_privs, a
 # read-only root, pid and network namespaces of its own.
 set -euo pipefail
@@ -84,7 +85,7 @@ gdb() { network env HOME=/nonexistent DEBUGINFOD_URLS= gdb -nx -q -batch -ex 'se
 lldb() { network env HOME=/nonexistent lldb-19 -x -b "$@"; }
 
 say '1. gdb watches the real Envoy start, under the real pilot-agent'
-pod gdb "$work/image/real/envoy"
+pod debug "$work/image/real/envoy"
 run inside "$work/image/bin/envoyshim" status
 debug gdb -ex 'target remote 127.0.0.1:2159' -ex 'x/i $pc' -ex 'set breakpoint pending on' \
 	-ex 'rbreak ^epoll_create' -ex 'break epoll_create1' -ex continue -ex 'backtrace 5' \
@@ -95,7 +96,7 @@ live
 end
 
 say '2. lldb watches the real Envoy start'
-pod lldb "$work/image/real/envoy"
+pod debug "$work/image/real/envoy"
 debug lldb -o 'gdb-remote 127.0.0.1:2159' -o 'register read rip' \
 	-o 'breakpoint set --shlib libc.so.6 --func-regex epoll_create.*' -o continue -o 'bt 5' \
 	-o 'breakpoint delete -f' -o 'breakpoint set --shlib libc.so.6 --name bind' -o continue -o 'bt 5' \

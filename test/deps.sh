@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the demo and the tests need: Debian packages, two real Envoys, the
-# real pilot-agent. Each step is skipped when its result is there. Downloads and
+# Installs what the tests need, or with the argument "demo" what the demo needs: Debian packages, two
+# real Envoys, the real pilot-agent. Each step is skipped when its result is there. Downloads and
 # builds are kept in ${XDG_CACHE_HOME:-~/.cache}/envoyshim.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -8,8 +8,9 @@ cache=${XDG_CACHE_HOME:-$HOME/.cache}/envoyshim
 mkdir -p "$cache"
 step() { printf '\033[1mdeps:\033[0m %s\n' "$*"; }
 
-packages=(gdb gdbserver lldb-19 g++ libevent-dev libc6-dev make python3 python3-pip
+packages=(gdb lldb-19 g++ libevent-dev libc6-dev make python3 python3-pip
 	iproute2 util-linux procps binutils curl)
+[ "${1:-}" = demo ] || packages+=(gdbserver)
 missing=()
 for p in "${packages[@]}"; do
 	dpkg-query -W -f '${db:Status-Status}\n' "$p" 2>/dev/null | grep -qx installed || missing+=("$p")

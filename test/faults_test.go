@@ -95,14 +95,16 @@ func TestNoDebugServer(t *testing.T) {
 			failsShut(t, 127, env, argv, what, "install")
 		})
 	}
-	for _, mode := range []string{"gdb", "debug"} {
-		t.Run("named and missing, "+mode, func(t *testing.T) {
-			env := append(shimEnv(mode, probe(t)), "ENVOYSHIM_GDBSERVER=/nonexistent/gdbserver")
-			argv := []string{install(t, "envoy")}
-			failsOpen(t, env, argv, `ENVOYSHIM_GDBSERVER=\"/nonexistent/gdbserver\"`)
-			failsShut(t, 127, env, argv, `ENVOYSHIM_GDBSERVER=\"/nonexistent/gdbserver\"`)
-		})
-	}
+	t.Run("named and missing", func(t *testing.T) {
+		env := append(shimEnv("gdb", probe(t)), "ENVOYSHIM_GDBSERVER=/nonexistent/gdbserver")
+		argv := []string{install(t, "envoy")}
+		failsOpen(t, env, argv, `ENVOYSHIM_GDBSERVER=\"/nonexistent/gdbserver\"`)
+		failsShut(t, 127, env, argv, `ENVOYSHIM_GDBSERVER=\"/nonexistent/gdbserver\"`)
+	})
+	t.Run("named without use", func(t *testing.T) {
+		s := holdEnv(t, "debug", probe(t), []string{"ENVOYSHIM_GDBSERVER=/nonexistent/gdbserver"})
+		s.err.await(t, "ENVOYSHIM_GDBSERVER is not used in mode debug")
+	})
 }
 
 func TestPortTaken(t *testing.T) {
