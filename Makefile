@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 GOARCH ?= $(shell go env GOARCH)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-FIXTURES := bin/test/standin bin/test/standin-static bin/test/probe bin/test/probe-static \
+FIXTURES := bin/test/standin bin/test/standin-static bin/test/tour bin/test/probe bin/test/probe-static \
 	bin/test/probe-static-pie bin/test/goprog bin/test/parent bin/test/deny
 BENCH_FIXTURES := bin/test/bench-exit bin/test/bench-execve bin/test/bench-goexec bin/test/heartbeat
 
@@ -30,6 +30,10 @@ bin/test/standin: test/standin/standin.cc
 bin/test/standin-static: test/standin/standin.cc
 	@mkdir -p $(@D)
 	g++ -std=c++17 -g -O0 -Wall -static -o $@ $< -levent -levent_pthreads -pthread
+
+bin/test/tour: test/fixtures/tour.cc
+	@mkdir -p $(@D)
+	g++ -std=c++17 -g -O0 -Wall -o $@ $< -pthread
 
 bin/test/probe: test/fixtures/probe.cc
 	@mkdir -p $(@D)

@@ -1,0 +1,109 @@
+package test
+
+import (
+	"fmt"
+	"net"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// A script is one session of a real client, which runs twice: against the debug server that comes with the client, which
+// is the measure, and against our own. What the client prints must be the same.
+type script struct {
+	name     string
+	args     []string // of the tour (test/fixtures/tour.cc)
+	commands []string
+	shows    []string     // in the output, in this order: a session that fails twice alike proves nothing
+	differs  []difference // what may differ
+}
+
+// A difference is lines that are left out of the comparison, and the reason.
+type difference struct{ line, why string }
+
+// A user runs a real client with commands and returns what it printed.
+type user func(t testing.TB, elf, port string, commands ...string) string
+
+// sideBySide runs the script; mode is that of the external server.
+func (s script) sideBySide(t *testing.T, mode string, client user) {
+	t.Helper()
+	// At one path, in an environment of one size, without address randomisation: all addresses are the same.
+	envoy := install(t, "envoy")
+	elf := fixture(t, "bin/test/tour")
+	session := func(mode string) string {
+		env := append(shimEnv("off", elf), "ENVOYSHIM_MODE="+mode, "PAD="+strings.Repeat("x", 8-len(mode)))
+		p := &shim{process: start(t, env, append([]string{"setarch", "-R", envoy}, s.args...)...)}
+		p.awaitHeld(mode)
+		out := client(t, elf, p.port, s.commands...)
+		contains(t, out, s.shows...)
+		return s.normal(t, out, p)
+	}
+	want, got := session(mode), session("debug")
+	if want != got {
+		t.Errorf("- the client's own server, + ours:\n%s", diffLines(strings.Split(want, "\n"), strings.Split(got, "\n")))
+	}
+}
+
+// ids are where clients write the ids of processes and threads.
+var ids = regexp.MustCompile(`(?:Thread |LWP |process |Process |tid = |pid = )(?:\d+\.)?((?:0x)?[0-9a-f]+)`)
+
+// normal takes out what is different in any two runs: process ids, thread ids in the order of their first
+// appearance, the port; and the lines that may differ.
+func (s script) normal(t testing.TB, out string, p *shim) string {
+	t.Helper()
+	_, port, err := net.SplitHostPort(p.port)
+	must(t, err)
+	names := map[string]string{fmt.Sprint(p.pid()): "PID", fmt.Sprintf("%x", p.pid()): "PID", port: "PORT"}
+	for _, m := range ids.FindAllStringSubmatch(out, -1) {
+		if id := strings.TrimPrefix(m[1], "0x"); names[id] == "" && len(id) > 2 {
+			names[id] = fmt.Sprintf("TID%d", len(names))
+		}
+	}
+	for id, name := range names {
+		out = regexp.MustCompile(`\b(0x0*)?`+id+`\b`).ReplaceAllString(out, name)
+	}
+	var kept []string
+lines:
+	for line := range strings.Lines(out) {
+		for _, d := range s.differs {
+			if regexp.MustCompile(d.line).MatchString(line) {
+				continue lines
+			}
+		}
+		kept = append(kept, strings.TrimRight(line, " \t\n"))
+	}
+	return strings.Join(kept, "\n")
+}
+
+// diffLines shows the longest common subsequence of lines and what is not in it.
+func diffLines(a, b []string) string {
+	common := make([][]int, len(a)+1)
+	for i := range common {
+		common[i] = make([]int, len(b)+1)
+	}
+	for i := len(a) - 1; i >= 0; i-- {
+		for j := len(b) - 1; j >= 0; j-- {
+			if a[i] == b[j] {
+				common[i][j] = common[i+1][j+1] + 1
+			} else {
+				common[i][j] = max(common[i+1][j], common[i][j+1])
+			}
+		}
+	}
+	var out strings.Builder
+	i, j := 0, 0
+	for i < len(a) || j < len(b) {
+		switch {
+		case i < len(a) && j < len(b) && a[i] == b[j]:
+			fmt.Fprintln(&out, " ", a[i])
+			i, j = i+1, j+1
+		case j == len(b) || i < len(a) && common[i+1][j] >= common[i][j+1]:
+			fmt.Fprintln(&out, "-", a[i])
+			i++
+		default:
+			fmt.Fprintln(&out, "+", b[j])
+			j++
+		}
+	}
+	return out.String()
+}
