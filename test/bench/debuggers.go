@@ -17,7 +17,8 @@ const (
 
 // A debugger is a client with its server and the shim's mode that serves it.
 type debugger struct {
-	name   string // also the mode
+	name   string
+	mode   string
 	server string
 	// launch starts the server on a program and returns when its port listens.
 	launch func(elf string, args ...string) (p *program, port string, err error)
@@ -27,8 +28,14 @@ type debugger struct {
 }
 
 var debuggers = []debugger{
-	{"gdb", "gdbserver", launchGDBServer, gdbArgs},
-	{"lldb", "lldb-server", launchLLDBServer, lldbArgs},
+	{"gdb", "gdb", "gdbserver", launchGDBServer, gdbArgs},
+	{"lldb", "lldb", "lldb-server", launchLLDBServer, lldbArgs},
+}
+
+// embedded is the debugger with the shim's own server.
+func (d debugger) embedded() debugger {
+	d.mode = "debug"
+	return d
 }
 
 func launchGDBServer(elf string, args ...string) (*program, string, error) {
@@ -64,7 +71,7 @@ func launchLLDBServer(elf string, args ...string) (*program, string, error) {
 
 // launchShim is the same for us: the shim in the debugger's mode.
 func (d debugger) launchShim(s shim, elf string, args ...string) (*program, string, error) {
-	p, err := start(shimEnv(d.name, elf), append([]string{s.path}, args...))
+	p, err := start(shimEnv(d.mode, elf), append([]string{s.path}, args...))
 	if err != nil {
 		return nil, "", err
 	}
@@ -103,16 +110,23 @@ func lldbArgs(elf, port string, commands ...string) []string {
 	return append(argv, elf)
 }
 
-// killDebuggee ends the program that the shim holds or a server launched. Not every server
-// kills what it launched when it ends.
+// debuggee is the program that the shim holds or a server launched.
+func (d debugger) debuggee(server *program, ours bool) (int, error) {
+	if ours {
+		return server.pid, nil
+	}
+	kids, err := children(server.pid)
+	if err != nil || len(kids) != 1 {
+		return 0, fmt.Errorf("children of %s: %v, %v", d.server, kids, err)
+	}
+	return kids[0], nil
+}
+
+// killDebuggee ends it. Not every server kills what it launched when it ends.
 func (d debugger) killDebuggee(server *program, ours bool) error {
-	pid := server.pid
-	if !ours {
-		kids, err := children(pid)
-		if err != nil || len(kids) != 1 {
-			return fmt.Errorf("children of %s: %v, %v", d.server, kids, err)
-		}
-		pid = kids[0]
+	pid, err := d.debuggee(server, ours)
+	if err != nil {
+		return err
 	}
 	return unix.Kill(pid, unix.SIGKILL) // its parent, we or the server, has not reaped it
 }

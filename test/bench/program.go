@@ -205,6 +205,16 @@ func (s *stream) pending() string {
 	return text
 }
 
+// drain reads what nobody needs, so that the writer is never kept waiting.
+func (s *stream) drain() {
+	var b [4096]byte
+	for {
+		if n, err := unix.Read(s.fd, b[:]); n <= 0 && err != unix.EINTR {
+			return
+		}
+	}
+}
+
 func (s *stream) read() error {
 	s.said = slices.Grow(s.said, 4096)
 	for {
