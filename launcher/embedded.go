@@ -3,7 +3,10 @@ package launcher
 import (
 	"errors"
 	"fmt"
-	"net"
+	"os"
+	"runtime"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/envoyshim/envoyshim/internal/debugserver"
 	"github.com/envoyshim/envoyshim/internal/tracee"
@@ -14,7 +17,7 @@ import (
 type embeddedSession struct {
 	dialect    dialect
 	pid        int
-	client     net.Conn
+	client     *os.File
 	first      []byte // what the client has sent so far
 	onAttached func()
 }
@@ -22,10 +25,11 @@ type embeddedSession struct {
 func (s *embeddedSession) serves() dialect { return s.dialect }
 
 // drop ends the session as if the client had gone.
-func (s *embeddedSession) drop() { _ = s.client.Close() }
+func (s *embeddedSession) drop() { _ = unix.Shutdown(int(s.client.Fd()), unix.SHUT_RDWR) }
 
 // run serves the client until it or the process is gone.
 func (s *embeddedSession) run() (end ending) {
+	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine, and nobody inherits its tracee
 	process, err := tracee.Seize(s.pid)
 	if err != nil {
 		_ = s.client.Close()

@@ -126,15 +126,15 @@ func (s *supervisor) admit(conn *net.TCPConn, first []byte, d dialect) {
 			s.setState(Attached)
 		}
 	}
+	client, err := conn.File() // a duplicate, which sessions make blocking: they wait by themselves
+	_ = conn.Close()
+	if err != nil {
+		s.log.Warn().Int("pid", s.PID).Err(err).Msg("connection lost")
+		return
+	}
 	if path == "" {
-		s.session = &embeddedSession{dialect: d, pid: s.PID, client: conn, first: first, onAttached: onAttached}
+		s.session = &embeddedSession{dialect: d, pid: s.PID, client: client, first: first, onAttached: onAttached}
 	} else {
-		file, err := conn.File() // a blocking duplicate: the session polls by itself
-		_ = conn.Close()
-		if err != nil {
-			s.log.Warn().Int("pid", s.PID).Err(err).Msg("connection lost")
-			return
-		}
 		s.session = &session{
 			backend:    backendFor(d),
 			path:       path,
@@ -142,7 +142,7 @@ func (s *supervisor) admit(conn *net.TCPConn, first []byte, d dialect) {
 			stopped:    s.status.State == Held,
 			signal:     s.signal,
 			log:        s.log,
-			client:     file,
+			client:     client,
 			first:      first,
 			onAttached: onAttached,
 		}

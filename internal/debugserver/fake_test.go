@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"os"
 	"runtime"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -45,7 +46,9 @@ func (f *fake) Resume(map[int]tracee.Action, tracee.Action) (tracee.Stop, error)
 	return stop, nil
 }
 
-func (f *fake) Interrupt() {}
+func (f *fake) Alive(tid int) bool { return slices.Contains(f.Threads(), tid) }
+func (f *fake) Interrupt()         {}
+func (f *fake) Uninterrupt()       {}
 
 func (f *fake) ReadMemory(addr uint64, b []byte) (int, error) {
 	if addr >= uint64(len(f.memory)) {
@@ -79,16 +82,16 @@ func (f *fake) PC(int) (uint64, error) {
 	return binary.LittleEndian.Uint64(f.regs[ntPrstatus][128:]), nil
 }
 
-func (f *fake) Siginfo(int) ([]byte, error)                 { return make([]byte, 128), nil }
-func (f *fake) SetSiginfo(int, []byte) error                { return nil }
-func (f *fake) Insert(tracee.PointKind, uint64, int) error  { return nil }
-func (f *fake) Remove(tracee.PointKind, uint64, int) error  { return nil }
-func (f *fake) RemoveAll() error                            { return nil }
-func (f *fake) ReportEvents(tracee.Events)                  {}
-func (f *fake) PassSignals(map[unix.Signal]bool)            {}
-func (f *fake) Call(int, uint64, ...uint64) (uint64, error) { return 0x1000, nil }
-func (f *fake) Guard() error                                { return nil }
-func (f *fake) Detach(bool) error                           { f.gone = true; return nil }
+func (f *fake) Siginfo(int) ([]byte, error)                                  { return make([]byte, 128), nil }
+func (f *fake) SetSiginfo(int, []byte) error                                 { return nil }
+func (f *fake) Insert(tracee.PointKind, uint64, int, tracee.Condition) error { return nil }
+func (f *fake) Remove(tracee.PointKind, uint64, int) error                   { return nil }
+func (f *fake) RemoveAll() error                                             { return nil }
+func (f *fake) ReportEvents(tracee.Events)                                   {}
+func (f *fake) PassSignals(map[unix.Signal]bool)                             {}
+func (f *fake) Call(int, uint64, ...uint64) (uint64, error)                  { return 0x1000, nil }
+func (f *fake) Guard() error                                                 { return nil }
+func (f *fake) Detach(bool) error                                            { f.gone = true; return nil }
 func (f *fake) Kill() (tracee.Stop, error) {
 	f.gone = true
 	return tracee.Stop{Reason: tracee.Killed, TID: os.Getpid(), Signal: unix.SIGKILL}, nil

@@ -38,7 +38,7 @@ func init() {
 func (c *session) gdbSupported(args string) (string, error) {
 	reply := []string{
 		fmt.Sprintf("PacketSize=%x", packetSize), "QStartNoAckMode+", "vContSupported+", "QPassSignals+", "QProgramSignals+", "QCatchSyscalls+",
-		"QThreadEvents+", "qXfer:features:read+", "qXfer:auxv:read+", "qXfer:exec-file:read+", "qXfer:threads:read+",
+		"QThreadEvents+", "ConditionalBreakpoints+", "qXfer:features:read+", "qXfer:auxv:read+", "qXfer:exec-file:read+", "qXfer:threads:read+",
 		"qXfer:libraries-svr4:read+", "qXfer:siginfo:read+", "qXfer:siginfo:write+", "binary-upload+",
 	}
 	offered := func(feature string, on func()) {
@@ -119,17 +119,9 @@ func gdbStopReply(c *session) string {
 	if stop.Reason == tracee.ThreadExited {
 		return fmt.Sprintf("w%02x;%s", stop.Status&0xff, c.threadID(stop.TID))
 	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "T%02x", toGDB(stopSignal(stop, unix.SIGINT)))
-	b.WriteString(c.gdbReason(stop))
-	fmt.Fprintf(&b, "thread:%s;", c.threadID(c.last.TID))
-	sets := c.sets(stop.TID)
-	for _, r := range c.regs().general {
-		if value, err := sets.value(r); err == nil {
-			fmt.Fprintf(&b, "%02x:%x;", r.number, value)
-		}
-	}
-	return b.String()
+	b := make([]byte, 0, 1024)
+	b = fmt.Appendf(b, "T%02x%sthread:%s;", toGDB(stopSignal(stop, unix.SIGINT)), c.gdbReason(stop), c.threadID(c.last.TID))
+	return string(c.appendGeneral(b, stop.TID))
 }
 
 // gdbReason is the part of a stop reply that tells the event.

@@ -177,33 +177,38 @@ func (c *session) threadStop(args string) (string, error) {
 
 func (c *session) stopOf(tid int) string {
 	reason := c.reason(tid)
-	var b strings.Builder
-	fmt.Fprintf(&b, "T%02xthread:%x;", reason.signal, tid)
+	b := make([]byte, 0, 2048)
+	b = fmt.Appendf(b, "T%02xthread:%x;", reason.signal, tid)
 	if name := c.comm(tid); !strings.ContainsAny(name, ";:$#") {
-		fmt.Fprintf(&b, "name:%s;", name)
+		b = fmt.Appendf(b, "name:%s;", name)
 	} else {
-		fmt.Fprintf(&b, "hexname:%x;", name)
+		b = fmt.Appendf(b, "hexname:%x;", name)
 	}
-	var tids, pcs []string
-	for _, t := range c.target.Threads() {
-		tids = append(tids, fmt.Sprintf("%x", t))
-		pc, _ := c.target.PC(t)
-		pcs = append(pcs, fmt.Sprintf("%016x", pc))
-	}
-	fmt.Fprintf(&b, "threads:%s;thread-pcs:%s;", strings.Join(tids, ","), strings.Join(pcs, ","))
-	sets := c.sets(tid)
-	for _, r := range c.regs().general {
-		if value, err := sets.value(r); err == nil {
-			fmt.Fprintf(&b, "%02x:%x;", r.number, value)
+	b = append(b, "threads:"...)
+	threads := c.target.Threads()
+	for i, t := range threads {
+		if i > 0 {
+			b = append(b, ',')
 		}
+		b = strconv.AppendInt(b, int64(t), 16)
 	}
+	b = append(b, ";thread-pcs:"...)
+	for i, t := range threads {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		pc, _ := c.target.PC(t)
+		b = fmt.Appendf(b, "%016x", pc)
+	}
+	b = append(b, ';')
+	b = c.appendGeneral(b, tid)
 	if reason.name != "" {
-		fmt.Fprintf(&b, "reason:%s;", reason.name)
+		b = fmt.Appendf(b, "reason:%s;", reason.name)
 	}
 	if reason.description != "" {
-		fmt.Fprintf(&b, "description:%x;", reason.description)
+		b = fmt.Appendf(b, "description:%x;", reason.description)
 	}
-	return b.String()
+	return string(b)
 }
 
 // threadsInfo is LLDB, "jThreadsInfo".

@@ -2,9 +2,11 @@ package debugserver
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -124,40 +126,81 @@ var pointKinds = []tracee.PointKind{
 	tracee.SoftwareExecute, tracee.HardwareExecute, tracee.WriteWatch, tracee.ReadWatch, tracee.AccessWatch,
 }
 
-// parsePoint reads a point. Conditions and commands for the server, which it never offered, are refused.
-func parsePoint(args string) (point, error) {
+// parsePoint reads a point, and what follows it.
+func parsePoint(args string) (point, string, error) {
+	args, rest, _ := strings.Cut(args, ";")
 	n, err := numbers(args, ",", 3)
 	if err != nil {
-		return point{}, err
+		return point{}, "", err
 	}
 	if n[0] >= uint64(len(pointKinds)) {
-		return point{}, errUnknown
+		return point{}, "", errUnknown
 	}
 	if n[2] > 1<<16 {
-		return point{}, errMalformed
+		return point{}, "", errMalformed
 	}
-	return point{pointKinds[n[0]], n[1], int(n[2])}, nil
+	return point{pointKinds[n[0]], n[1], int(n[2])}, rest, nil
 }
 
-// insert is GDB manual, "Packets", Z. It is idempotent for gdb, which may send it twice.
+// insert is GDB manual, "Packets", Z. It is idempotent: gdb sends it again when a condition has changed.
 func (c *session) insert(args string) (string, error) {
-	p, err := parsePoint(args)
+	p, rest, err := parsePoint(args)
 	if err != nil {
 		return "", err
 	}
-	if c.points[p] || c.children[c.tid] {
+	when, err := c.condition(rest)
+	if err != nil {
+		return "", err
+	}
+	if c.children[c.tid] {
 		return "OK", nil
 	}
-	if err := c.target.Insert(p.kind, p.addr, p.length); err != nil {
+	if err := c.target.Insert(p.kind, p.addr, p.length, when); err != nil {
 		return "", pointError(p, err)
 	}
 	c.points[p] = true
 	return "OK", nil
 }
 
+// condition is that of a breakpoint: true when one of the list is.
+func (c *session) condition(list string) (tracee.Condition, error) {
+	all, err := parseConditions(list)
+	if err != nil || len(all) == 0 {
+		return nil, err
+	}
+	return func(tid int) bool {
+		sets := c.sets(tid)
+		context := agentContext{
+			register: func(n int) (uint64, error) { return c.word(sets, n) },
+			memory:   c.readExactly,
+		}
+		return slices.ContainsFunc(all, func(x agentExpression) bool { return x.holds(context) })
+	}, nil
+}
+
+// word is the value of a register, of its lowest eight bytes if it has more.
+func (c *session) word(sets *registerSets, number int) (uint64, error) {
+	r, ok := c.regs().byNumber[number]
+	if !ok {
+		return 0, fmt.Errorf("no register %d", number)
+	}
+	value, err := sets.value(r)
+	var word [8]byte
+	copy(word[:], value)
+	return binary.LittleEndian.Uint64(word[:]), err
+}
+
+func (c *session) readExactly(addr uint64, b []byte) error {
+	n, err := c.target.ReadMemory(addr, b)
+	if err == nil && n < len(b) {
+		err = fmt.Errorf("memory ends at %#x", addr+uint64(n))
+	}
+	return err
+}
+
 // remove is GDB manual, "Packets", z.
 func (c *session) remove(args string) (string, error) {
-	p, err := parsePoint(args)
+	p, _, err := parsePoint(args)
 	if err != nil {
 		return "", err
 	}

@@ -168,6 +168,26 @@ func (s *registerSets) value(r *register) ([]byte, error) {
 	return r.in(set), nil
 }
 
+// appendGeneral adds the general registers of a thread to a stop reply (GDB manual, "Stop Reply Packets"), which saves the client from
+// asking for them.
+func (c *session) appendGeneral(b []byte, tid int) []byte {
+	file := c.regs()
+	set, err := c.target.Regset(tid, ntPrstatus)
+	if err != nil {
+		return b
+	}
+	for _, r := range file.general {
+		value := set[min(r.offset, len(set)):min(r.offset+r.size, len(set))]
+		if r.special != nil || r.stored > 0 {
+			value = r.in(set)
+		}
+		b = hex.AppendEncode(b, []byte{byte(r.number)})
+		b = append(b, ':')
+		b = append(hex.AppendEncode(b, value), ';')
+	}
+	return b
+}
+
 // change alters registers in the copies; write brings them to the thread.
 func (s *registerSets) change(r *register, value []byte) error {
 	set, err := s.get(r.set)

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -20,6 +21,52 @@ var (
 	errOtherProcess    = errors.New("this server debugs one process, to which it is attached already")
 	errRunning         = errors.New("the process runs; interrupt it first")
 )
+
+// requests are handlers by what a request begins with.
+type requests map[string]handler
+
+// A handler carries out a request, given what follows its beginning, and makes the reply.
+type handler func(c *session, args string) (string, error)
+
+// A requestTable finds the handler whose beginning of a request is the longest.
+type requestTable struct {
+	handlers requests
+	lengths  []int // of the beginnings, the longest first
+}
+
+func newRequestTable(all ...requests) *requestTable {
+	t := &requestTable{handlers: requests{}}
+	for _, some := range all {
+		for prefix, h := range some {
+			t.handlers[prefix] = h
+			if !slices.Contains(t.lengths, len(prefix)) {
+				t.lengths = append(t.lengths, len(prefix))
+			}
+		}
+	}
+	slices.Sort(t.lengths)
+	slices.Reverse(t.lengths)
+	return t
+}
+
+// find returns nil for a request that nobody knows.
+func (t *requestTable) find(payload string) (h handler, args string) {
+	for _, n := range t.lengths {
+		if n > len(payload) {
+			continue
+		}
+		if h := t.handlers[payload[:n]]; h != nil {
+			return h, payload[n:]
+		}
+	}
+	return nil, ""
+}
+
+// table is all that the dialect knows.
+func (d *dialect) table() *requestTable {
+	d.tableOnce.Do(func() { d.merged = newRequestTable(common, d.requests) })
+	return d.merged
+}
 
 func ok(*session, string) (string, error) { return "OK", nil }
 
@@ -72,7 +119,7 @@ func only(f func(c *session) (string, error)) func(*session, string) (string, er
 // gdbFailure is an error reply (GDB manual, "Standard Replies"): with its text where the client has said that it
 // takes one, and for requests that have always had it.
 func gdbFailure(c *session, payload string, err error) string {
-	if c.errorText || strings.ContainsAny(payload[:1], "QZzvX") {
+	if c.errorText || payload != "" && strings.IndexByte("QZzvX", payload[0]) >= 0 {
 		return "E." + strings.ReplaceAll(err.Error(), "\n", "; ")
 	}
 	return "E01"

@@ -1,11 +1,11 @@
 package debugserver
 
 import (
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/envoyshim/envoyshim/internal/rsp"
 	"github.com/envoyshim/envoyshim/internal/tracee"
 )
 
@@ -21,7 +21,6 @@ type plan struct {
 // parseActions reads the actions of vCont: for each thread the leftmost that fits counts, and without one it stays
 // stopped (GDB manual, "Packets", vCont). A signal meant for all goes to the thread that stopped last.
 func (c *session) parseActions(args string) (plan, error) {
-	threads := c.target.Threads()
 	p := plan{actions: map[int]tracee.Action{}}
 	for _, part := range strings.Split(args, ";") {
 		what, who, named := strings.Cut(part, ":")
@@ -39,7 +38,7 @@ func (c *session) parseActions(args string) (plan, error) {
 			continue // a child that was let go runs already
 		}
 		if id.tid > 0 {
-			if _, there := p.actions[id.tid]; !there && slices.Contains(threads, id.tid) {
+			if _, there := p.actions[id.tid]; !there && c.target.Alive(id.tid) {
 				p.actions[id.tid] = action
 			}
 			continue
@@ -139,67 +138,52 @@ func (c *session) oldResume(what, addr string) (string, error) {
 	return c.run(p)
 }
 
-type outcome struct {
-	stop tracee.Stop
-	err  error
+// heeding is what the client said while the process ran.
+type heeding struct {
+	asked   bool   // for a stop, plainly or by what follows
+	leaving string // a request to leave
+	lost    error
 }
 
 // run resumes the process and waits for the next stop. Meanwhile it heeds the client: an interrupt stops the
 // process (GDB manual, "Interrupts"), and so does the end of the client.
 func (c *session) run(p plan) (string, error) {
-	done := make(chan outcome, 1)
-	resume := func() {
-		stop, err := c.target.Resume(p.actions, p.rest)
-		done <- outcome{stop, err}
+	var h heeding
+	if err := c.conn.Watch(func(event rsp.Event, err error) { c.heed(&h, event, err) }); err != nil {
+		return "", err
 	}
-	go resume()
-	events := c.conn.Events()
-	var lost bool
-	var leaving string
-	asked := false
-	interrupt := func() {
-		if !asked {
-			asked = true
-			c.target.Interrupt()
-		}
+	stop, err := c.target.Resume(p.actions, p.rest)
+	c.conn.Unwatch()
+	c.target.Uninterrupt() // what came too late is not for the next time
+	switch {
+	case err != nil && h.lost != nil:
+		c.lose(h.lost)
+		return "", errSilent
+	case err != nil:
+		return "", err
 	}
-	for {
-		select {
-		case result := <-done:
-			if result.err != nil {
-				c.owed = asked
-				if lost {
-					c.lose()
-					return "", errSilent
-				}
-				return "", result.err
-			}
-			if result.stop.Reason == tracee.Interrupted && c.owed && !asked {
-				c.owed = false
-				go resume() // that was for a stop long past
-				continue
-			}
-			c.owed = asked && result.stop.Reason != tracee.Interrupted
-			return c.stopped(result.stop, lost, leaving)
-		case event, ok := <-events:
-			switch {
-			case !ok:
-				lost, events = true, nil
-				interrupt()
-			case event.Interrupt:
-				interrupt()
-			case leaves(event.Payload):
-				leaving = event.Payload
-				interrupt()
-			default:
-				_ = c.conn.Send(c.dialect.failure(c, event.Payload, errRunning))
-			}
-		}
+	return c.stopped(stop, h)
+}
+
+func (c *session) heed(h *heeding, event rsp.Event, err error) {
+	switch {
+	case err != nil:
+		h.lost = err
+	case event.Interrupt:
+	case leaves(event.Payload):
+		h.leaving = event.Payload
+	default:
+		c.conn.Send(c.dialect.failure(c, event.Payload, errRunning))
+		return
+	}
+	if !h.asked {
+		h.asked = true
+		c.target.Interrupt()
 	}
 }
 
 // stopped notes a stop and gives the reply to what the client asked for.
-func (c *session) stopped(stop tracee.Stop, lost bool, leaving string) (string, error) {
+func (c *session) stopped(stop tracee.Stop, h heeding) (string, error) {
 	c.last = stop
 	gone := stop.Reason == tracee.Exited || stop.Reason == tracee.Killed
 	switch {
@@ -207,16 +191,16 @@ func (c *session) stopped(stop tracee.Stop, lost bool, leaving string) (string, 
 		reply := c.dialect.stopReply(c)
 		c.end(Gone)
 		return reply, nil
-	case lost:
-		c.lose()
+	case h.lost != nil:
+		c.lose(h.lost)
 		return "", errSilent
 	}
 	c.choose(0)
 	if stop.Reason == tracee.Forked || stop.Reason == tracee.VForked {
 		c.children[stop.Child] = true
 	}
-	if leaving != "" {
-		reply, silent := c.answer(leaving)
+	if h.leaving != "" {
+		reply, silent := c.answer(h.leaving)
 		if silent {
 			return "", errSilent
 		}

@@ -1,9 +1,10 @@
 package debugserver
 
 import (
-	"net"
-	"strings"
-	"time"
+	"errors"
+	"io"
+	"os"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -11,16 +12,11 @@ import (
 	"github.com/envoyshim/envoyshim/internal/tracee"
 )
 
-// guardAfter is how long a stop lasts before the process is guarded against the end of this one: bursts of steps stay
-// free of what that costs.
-const guardAfter = 100 * time.Millisecond
-
 // A Server serves the process to one client after another. It keeps what outlives a client: why
 // the process stopped last.
 type Server struct {
 	target Target
 	last   tracee.Stop
-	owed   bool // an Interrupt came too late, and will end the next Resume
 }
 
 // New serves a process that is stopped.
@@ -51,18 +47,25 @@ type Ending struct {
 	Stop tracee.Stop // with Lost and Gone: why the process is stopped, or how it ended
 }
 
-// Serve serves the client on conn, from which first has been read already, until it goes or the process does. The
-// error is why a connection was lost, or what the tracee could not do for its end. It closes conn.
-func (s *Server) Serve(conn net.Conn, first []byte, lldb bool) (Ending, error) {
-	c := s.session(conn, first, lldb)
+// Serve serves the client on a socket, from which first has been read already, until it goes or the process does. The
+// error is why a connection was lost, or what the tracee could not do for its end. It closes the socket.
+//
+// The calling goroutine is the one that seized the process: it alone reads the socket, and asks the kernel, with no other between.
+func (s *Server) Serve(socket *os.File, first []byte, lldb bool) (Ending, error) {
+	conn, err := rsp.NewConn(socket, first)
+	if err != nil {
+		_ = socket.Close()
+		return Ending{How: Lost, Stop: s.last}, err
+	}
+	c := s.session(conn, lldb)
 	defer c.close()
 	return c.serve()
 }
 
-func (s *Server) session(conn net.Conn, first []byte, lldb bool) *session {
+func (s *Server) session(conn *rsp.Conn, lldb bool) *session {
 	c := &session{
 		Server:   s,
-		conn:     rsp.NewConn(conn, first),
+		conn:     conn,
 		dialect:  gdbDialect,
 		children: map[int]bool{},
 		points:   map[point]bool{},
@@ -74,6 +77,7 @@ func (s *Server) session(conn net.Conn, first []byte, lldb bool) *session {
 	if lldb {
 		c.dialect = lldbDialect
 	}
+	c.requests = c.dialect.table()
 	c.choose(0)
 	s.target.PassSignals(nil)
 	s.target.ReportEvents(c.dialect.events)
@@ -83,8 +87,9 @@ func (s *Server) session(conn net.Conn, first []byte, lldb bool) *session {
 // A session is one client.
 type session struct {
 	*Server
-	conn    *rsp.Conn
-	dialect *dialect
+	conn     *rsp.Conn
+	dialect  *dialect
+	requests *requestTable
 
 	// What the client has agreed on.
 	multi     bool // process ids in thread ids
@@ -119,36 +124,29 @@ func (c *session) close() {
 
 // serve answers one request after another.
 func (c *session) serve() (Ending, error) {
-	idle := time.NewTimer(guardAfter)
-	defer idle.Stop()
+	// A stop that lasts is guarded against the end of this process; bursts of steps stay free of what that costs. An error shows
+	// at the next request.
+	guard := func() { _ = c.target.Guard() }
 	for c.ending == nil {
-		var event rsp.Event
-		ok := true
-		select {
-		case event, ok = <-c.conn.Events():
-			idle.Reset(guardAfter)
-		case <-idle.C:
-			_ = c.target.Guard() // an error shows at the next request
-			continue
-		}
+		event, err := c.conn.Next(guard)
 		switch {
-		case !ok:
-			c.lose()
+		case err != nil:
+			c.lose(err)
 		case event.Interrupt: // it stands already
 		default:
-			reply, silent := c.answer(event.Payload)
-			if c.ending != nil && c.ending.How == Lost || silent {
-				continue
+			if reply, silent := c.answer(event.Payload); !silent {
+				c.conn.Send(reply)
 			}
-			_ = c.conn.Send(reply) // a lost connection shows at the next read
 		}
 	}
 	return *c.ending, c.err
 }
 
 // lose leaves the process where it is for the next client.
-func (c *session) lose() {
-	c.err = c.conn.Err()
+func (c *session) lose(err error) {
+	if !errors.Is(err, io.EOF) {
+		c.err = err
+	}
 	if c.last.Reason == tracee.Exited || c.last.Reason == tracee.Killed {
 		c.end(Gone)
 		return
@@ -164,6 +162,8 @@ func (c *session) end(how How) { c.ending = &Ending{How: how, Stop: c.last} }
 // dialect is in what the clients differ.
 type dialect struct {
 	requests  requests
+	tableOnce sync.Once
+	merged    *requestTable // of requests and common
 	stopReply func(*session) string
 	events    tracee.Events              // reported without being asked for
 	toSignal  func(int) unix.Signal      // from the number in a packet; 0: none
@@ -172,29 +172,13 @@ type dialect struct {
 	failure   func(*session, string, error) string
 }
 
-// requests are handlers by what a request begins with; the longest that fits is taken.
-type requests map[string]func(c *session, args string) (string, error)
-
-func (r requests) find(payload string) (found string, ok bool) {
-	for prefix := range r {
-		if strings.HasPrefix(payload, prefix) && (!ok || len(prefix) > len(found)) {
-			found, ok = prefix, true
-		}
-	}
-	return found, ok
-}
-
 // answer carries out a request. silent: it has no reply.
 func (c *session) answer(payload string) (reply string, silent bool) {
-	handler := c.dialect.requests
-	prefix, ok := handler.find(payload)
-	if general, also := common.find(payload); also && (!ok || len(general) > len(prefix)) {
-		handler, prefix, ok = common, general, true
-	}
-	if !ok {
+	handler, args := c.requests.find(payload)
+	if handler == nil {
 		return "", false
 	}
-	reply, err := handler[prefix](c, payload[len(prefix):])
+	reply, err := handler(c, args)
 	switch {
 	case err == nil:
 		return reply, false

@@ -4,7 +4,6 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"runtime"
 	"strings"
@@ -12,15 +11,24 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/envoyshim/envoyshim/internal/rsp"
 	"github.com/envoyshim/envoyshim/internal/tracee"
 )
 
 // talk starts a session with a client that reads all and says nothing.
 func talk(t testing.TB, target Target, lldb bool) *session {
 	t.Helper()
-	ours, theirs := net.Pipe()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs := os.NewFile(uintptr(pair[1]), "client")
 	go func() { _, _ = io.Copy(io.Discard, theirs) }()
-	c := New(target).session(ours, nil, lldb)
+	conn, err := rsp.NewConn(os.NewFile(uintptr(pair[0]), "server"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := New(target).session(conn, lldb)
 	t.Cleanup(func() { c.close(); _ = theirs.Close() })
 	return c
 }

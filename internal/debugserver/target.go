@@ -10,8 +10,10 @@ import (
 type Target interface {
 	PID() int
 	Threads() []int
+	Alive(tid int) bool
 	Resume(actions map[int]tracee.Action, rest tracee.Action) (tracee.Stop, error)
 	Interrupt()
+	Uninterrupt()
 	ReadMemory(addr uint64, b []byte) (n int, err error)
 	WriteMemory(addr uint64, b []byte) error
 	Regset(tid int, note int) ([]byte, error)
@@ -19,7 +21,7 @@ type Target interface {
 	PC(tid int) (uint64, error)
 	Siginfo(tid int) ([]byte, error)
 	SetSiginfo(tid int, info []byte) error
-	Insert(kind tracee.PointKind, addr uint64, length int) error
+	Insert(kind tracee.PointKind, addr uint64, length int, when tracee.Condition) error
 	Remove(kind tracee.PointKind, addr uint64, length int) error
 	RemoveAll() error
 	ReportEvents(e tracee.Events)

@@ -3,7 +3,6 @@ package debugserver
 import (
 	"fmt"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -62,8 +61,10 @@ func (c *session) ours(pid int) bool { return pid <= 0 || pid == c.target.PID() 
 func (c *session) choose(tid int) {
 	if tid <= 0 {
 		tid = c.last.TID
-		if threads := c.target.Threads(); len(threads) > 0 && !slices.Contains(threads, tid) {
-			tid = threads[0]
+		if !c.target.Alive(tid) {
+			if threads := c.target.Threads(); len(threads) > 0 {
+				tid = threads[0]
+			}
 		}
 	}
 	c.tid = tid
@@ -71,7 +72,7 @@ func (c *session) choose(tid int) {
 
 // exists refuses thread ids of nobody.
 func (c *session) exists(tid int) error {
-	if !slices.Contains(c.target.Threads(), tid) {
+	if !c.target.Alive(tid) {
 		return fmt.Errorf("%w: %x", tracee.ErrNoThread, tid)
 	}
 	return nil

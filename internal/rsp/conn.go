@@ -2,10 +2,13 @@ package rsp
 
 import (
 	"errors"
+	"fmt"
 	"io"
-	"net"
-	"strconv"
+	"os"
 	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // An Event is what a client sent: a packet, or the wish for a stop.
@@ -14,201 +17,200 @@ type Event struct {
 	Interrupt bool   // no packet: the interrupt byte
 }
 
-// Conn is the server's end of a connection. Packets are read ahead, so that an interrupt, or the loss of the
-// connection, is seen at once. Send may be called from one goroutine at a time.
-type Conn struct {
-	conn   net.Conn
-	events chan Event
-	closed chan struct{}
-	once   sync.Once
+// idleAfter is how long a client is silent before it counts as idle.
+const idleAfter = 100 * time.Millisecond
 
-	mu    sync.Mutex // guards writes, and what follows
+// Conn is the server's end of a connection. One goroutine uses it. It reads by blocking system calls on its own thread, with nobody
+// between the socket and whoever answers; while it does something else that takes long, Watch has another goroutine
+// read.
+type Conn struct {
+	file *os.File
+	fd   int
+	in   Splitter
+	buf  [16 << 10]byte
+	out  []byte
+
 	noAck bool
 	last  []byte // sent and not yet acknowledged
-	err   error
+
+	mu    sync.Mutex
+	watch *watcher
+	heed  func(Event, error) // nil: nobody watches
 }
 
-// NewConn serves conn, from which first has been read already. Close ends it.
-func NewConn(conn net.Conn, first []byte) *Conn {
-	c := &Conn{conn: conn, events: make(chan Event), closed: make(chan struct{})}
-	go c.read(first)
-	return c
+// NewConn serves the stream socket that file is, from which first has been read already. Close ends it, and closes the
+// file.
+func NewConn(file *os.File, first []byte) (*Conn, error) {
+	c := &Conn{file: file, fd: int(file.Fd())}
+	c.in.Write(first)
+	if err := unix.SetNonblock(c.fd, false); err != nil {
+		return nil, fmt.Errorf("make a connection blocking: %w", err)
+	}
+	idle := unix.NsecToTimeval(idleAfter.Nanoseconds())
+	if err := unix.SetsockoptTimeval(c.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &idle); err != nil {
+		return nil, fmt.Errorf("set the receive timeout of a connection: %w", err)
+	}
+	return c, nil
 }
 
-// Events is closed when the connection is lost; Err then tells why.
-func (c *Conn) Events() <-chan Event { return c.events }
+// Next waits for an event. idle is called once when none has come for a while (100 ms). The error is io.EOF after an orderly
+// end by the client.
+func (c *Conn) Next(idle func()) (Event, error) {
+	for {
+		if event, ok, err := c.parsed(); ok || err != nil {
+			return event, err
+		}
+		switch n, err := unix.Read(c.fd, c.buf[:]); {
+		case err == unix.EINTR:
+		case err == unix.EAGAIN:
+			idle()
+			poll := []unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLIN}}
+			if _, err := unix.Poll(poll, -1); err != nil && err != unix.EINTR {
+				return Event{}, err
+			}
+		case err != nil:
+			return Event{}, err
+		case n == 0:
+			return Event{}, io.EOF
+		default:
+			c.in.Write(c.buf[:n])
+		}
+	}
+}
 
-// Err is why the connection was lost; nil for an orderly end by the client.
-func (c *Conn) Err() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.err
+// parsed returns an event of what has been read already.
+func (c *Conn) parsed() (event Event, ok bool, err error) {
+	for {
+		token, err := c.in.Next()
+		if err != nil || token == nil {
+			return event, false, err
+		}
+		switch token[0] {
+		case '-':
+			c.write(c.last)
+		case Interrupt:
+			return Event{Interrupt: true}, true, nil
+		case '$':
+			if c.acknowledge(token) {
+				return Event{Payload: string(Unescape(Payload(token)))}, true, nil
+			}
+		} // acks, notifications, noise
+	}
+}
+
+// acknowledge answers the receipt of a packet, and reports whether it is to be looked at; else the client sends it again. Without
+// acks there is nobody to ask for it: it is taken as it came.
+func (c *Conn) acknowledge(token []byte) bool {
+	switch {
+	case c.noAck:
+		return true
+	case !Intact(token):
+		c.write([]byte{'-'})
+		return false
+	}
+	c.write([]byte{'+'})
+	return true
 }
 
 // Send frames and sends a payload, with the bytes escaped that framing and run-length
-// encoding would take for their own (GDB manual, "Overview").
-func (c *Conn) Send(payload string) error {
-	packet := Packet(Escape(payload))
-	c.mu.Lock()
-	defer c.mu.Unlock()
+// encoding would take for their own (GDB manual, "Overview"). A lost connection shows at the next read.
+func (c *Conn) Send(payload string) {
+	c.out = AppendPacket(c.out[:0], payload)
 	if !c.noAck {
-		c.last = packet
+		c.last = append(c.last[:0], c.out...)
 	}
-	_, err := c.conn.Write(packet)
-	return err
+	c.write(c.out)
+}
+
+func (c *Conn) write(b []byte) {
+	for len(b) > 0 {
+		n, err := unix.Write(c.fd, b)
+		if err != nil && err != unix.EINTR {
+			return
+		}
+		b = b[max(n, 0):]
+	}
 }
 
 // StopAcks ends acknowledgements, in both directions, with the next packet that is sent: the OK to
 // QStartNoAckMode (GDB manual, "Packet Acknowledgment").
-func (c *Conn) StopAcks() {
+func (c *Conn) StopAcks() { c.noAck, c.last = true, nil }
+
+// Watch has heed called by another goroutine for what comes until Unwatch, at the end with the error. What has been read
+// already is heeded at once. heed may Send; the caller may not meanwhile.
+func (c *Conn) Watch(heed func(Event, error)) error {
+	for {
+		event, ok, err := c.parsed()
+		if err != nil {
+			heed(event, err)
+			return nil
+		}
+		if !ok {
+			break
+		}
+		heed(event, nil)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.noAck, c.last = true, nil
+	if c.watch == nil {
+		var err error
+		if c.watch, err = newWatcher(c.fd); err != nil {
+			return err
+		}
+		go c.watch.run(c.arrived)
+	}
+	c.heed = heed
+	return c.watch.arm()
+}
+
+// Unwatch ends a Watch: heed is not called any more when it returns.
+func (c *Conn) Unwatch() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.heed != nil {
+		c.heed = nil
+		c.watch.disarm()
+	}
+}
+
+// arrived reads what has come while the connection is watched.
+func (c *Conn) arrived() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.heed != nil {
+		n, _, err := unix.Recvfrom(c.fd, c.buf[:], unix.MSG_DONTWAIT)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err == unix.EAGAIN:
+			_ = c.watch.arm() // it has been armed before
+			return
+		case err == nil && n == 0:
+			err = io.EOF
+		case err == nil:
+			c.in.Write(c.buf[:n])
+		}
+		for err == nil {
+			var event Event
+			var ok bool
+			if event, ok, err = c.parsed(); !ok {
+				break
+			}
+			c.heed(event, nil)
+		}
+		if err != nil {
+			c.heed(Event{}, err)
+			c.heed = nil
+		}
+	}
 }
 
 // Close closes the connection.
 func (c *Conn) Close() error {
-	c.once.Do(func() { close(c.closed) })
-	return c.conn.Close()
-}
-
-func (c *Conn) read(first []byte) {
-	defer close(c.events)
-	var s Splitter
-	buf := make([]byte, 64<<10)
-	s.Write(first)
-	for {
-		for {
-			token, err := s.Next()
-			if err != nil {
-				c.lose(err)
-				return
-			}
-			if token == nil {
-				break
-			}
-			if !c.take(token) {
-				return
-			}
-		}
-		n, err := c.conn.Read(buf)
-		s.Write(buf[:n])
-		if err != nil && n == 0 {
-			c.lose(err)
-			return
-		}
+	c.Unwatch()
+	var err error
+	if c.watch != nil {
+		err = c.watch.close()
 	}
-}
-
-func (c *Conn) lose(err error) {
-	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.err = err
-}
-
-// take handles one token; it returns false when the connection is closed.
-func (c *Conn) take(token []byte) bool {
-	event := Event{Interrupt: token[0] == Interrupt}
-	switch {
-	case token[0] == '-':
-		return c.repeat()
-	case event.Interrupt:
-	case token[0] == '$':
-		if !c.acknowledge(Intact(token)) {
-			return true // the client sends it again
-		}
-		event.Payload = string(Unescape(Payload(token)))
-	default: // acks, notifications, noise
-		return true
-	}
-	select {
-	case c.events <- event:
-		return true
-	case <-c.closed:
-		return false
-	}
-}
-
-// acknowledge answers the receipt of a packet, and reports whether it is to be looked at. Without
-// acks there is nobody to ask for it again: it is taken as it came.
-func (c *Conn) acknowledge(intact bool) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.noAck {
-		return true
-	}
-	ack := []byte{'+'}
-	if !intact {
-		ack[0] = '-'
-	}
-	_, _ = c.conn.Write(ack) // a lost connection shows at the next read
-	return intact
-}
-
-// repeat sends the last packet once more.
-func (c *Conn) repeat() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.last) > 0 {
-		_, _ = c.conn.Write(c.last)
-	}
-	return true
-}
-
-// Intact reports whether the checksum of a packet is right.
-func Intact(token []byte) bool {
-	payload := Payload(token)
-	if payload == nil {
-		return false
-	}
-	sum, err := strconv.ParseUint(string(token[len(token)-2:]), 16, 8)
-	var own byte
-	for _, b := range payload {
-		own += b
-	}
-	return err == nil && byte(sum) == own
-}
-
-// escape precedes a byte that is sent exclusive-or 0x20 (GDB manual, "Overview", Binary Data).
-const escape = '}'
-
-// Escape escapes what may not stand in a payload: '#', '$', '}', and '*', which begins a run length.
-func Escape(payload string) string {
-	extra := 0
-	for i := range len(payload) {
-		if special(payload[i]) {
-			extra++
-		}
-	}
-	if extra == 0 {
-		return payload
-	}
-	out := make([]byte, 0, len(payload)+extra)
-	for i := range len(payload) {
-		if b := payload[i]; special(b) {
-			out = append(out, escape, b^0x20)
-		} else {
-			out = append(out, b)
-		}
-	}
-	return string(out)
-}
-
-func special(b byte) bool { return b == '#' || b == '$' || b == '*' || b == escape }
-
-// Unescape undoes Escape. An escape at the very end stands for itself.
-func Unescape(payload []byte) []byte {
-	out := make([]byte, 0, len(payload))
-	for i := 0; i < len(payload); i++ {
-		if payload[i] == escape && i+1 < len(payload) {
-			i++
-			out = append(out, payload[i]^0x20)
-			continue
-		}
-		out = append(out, payload[i])
-	}
-	return out
+	return errors.Join(err, c.file.Close())
 }

@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"io"
 	"net"
+	"os"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // patience bounds every wait; it is no measurement.
@@ -14,8 +17,20 @@ const patience = 30 * time.Second
 // server returns a Conn and the client's end of it.
 func server(t testing.TB, first string) (*Conn, net.Conn) {
 	t.Helper()
-	ours, theirs := net.Pipe()
-	c := NewConn(ours, []byte(first))
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := NewConn(os.NewFile(uintptr(pair[0]), "server"), []byte(first))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := os.NewFile(uintptr(pair[1]), "client")
+	defer client.Close()
+	theirs, err := net.FileConn(client)
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() { _, _ = c.Close(), theirs.Close() })
 	_ = theirs.SetDeadline(time.Now().Add(patience))
 	return c, theirs
@@ -38,76 +53,70 @@ func send(t *testing.T, conn net.Conn, s string) {
 
 func next(t *testing.T, c *Conn) Event {
 	t.Helper()
-	select {
-	case event, ok := <-c.Events():
-		if !ok {
-			t.Fatalf("the connection is lost: %v", c.Err())
-		}
-		return event
-	case <-time.After(patience):
-		t.Fatal("no event")
+	event, err := c.Next(func() {})
+	if err != nil {
+		t.Fatalf("the connection is lost: %v", err)
 	}
-	panic("unreachable")
+	return event
 }
 
 func TestPacketsAreAcknowledged(t *testing.T) {
 	c, client := server(t, "")
-	send(t, client, "+$?#3f")
-	expect(t, client, "+")
-	if event := next(t, c); event.Payload != "?" || event.Interrupt {
-		t.Errorf("event %+v", event)
+	send(t, client, "+$?#3f$?#00$g#67")
+	for _, want := range []string{"?", "g"} { // the one between is broken
+		if event := next(t, c); event.Payload != want || event.Interrupt {
+			t.Errorf("event %+v, want %q", event, want)
+		}
 	}
-	send(t, client, "$?#00")
-	expect(t, client, "-")
-	send(t, client, "$g#67")
-	expect(t, client, "+")
-	if event := next(t, c); event.Payload != "g" {
-		t.Errorf("event %+v after a broken packet", event)
-	}
+	expect(t, client, "+-+")
 }
 
 func TestAReplyIsRepeated(t *testing.T) {
 	c, client := server(t, "")
-	go func() { _ = c.Send("OK") }()
-	expect(t, client, "$OK#9a")
-	send(t, client, "-")
-	expect(t, client, "$OK#9a")
+	c.Send("OK")
+	send(t, client, "-$g#67")
+	next(t, c)
+	expect(t, client, "$OK#9a$OK#9a+")
 }
 
 func TestWithoutAcks(t *testing.T) {
 	c, client := server(t, "$QStartNoAckMode#b0")
-	expect(t, client, "+")
 	next(t, c)
 	c.StopAcks()
-	go func() { _ = c.Send("OK") }()
-	expect(t, client, "$OK#9a")
-	send(t, client, "+$?#00-$g#67") // a late ack, a wrong checksum, a needless nak
-	for _, want := range []string{"?", "g"} {
+	c.Send("OK")
+	send(t, client, "+$?#3f-$g#67$m#00") // a late ack, a needless nak, a wrong checksum
+	for _, want := range []string{"?", "g", "m"} {
 		if event := next(t, c); event.Payload != want {
 			t.Errorf("event %+v, want %q", event, want)
 		}
+	}
+	expect(t, client, "+$OK#9a")
+	_ = c.Close()
+	if n, err := client.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("%d bytes more, %v", n, err)
 	}
 }
 
 func TestBinaryData(t *testing.T) {
 	c, client := server(t, "")
-	go func() { _ = c.Send("b#$}*\x03") }()
+	c.Send("b#$}*\x03")
 	packet := string(Packet("b}\x03}\x04}]}\x0a\x03"))
 	expect(t, client, packet)
 	send(t, client, packet)
-	expect(t, client, "+")
 	if event := next(t, c); event.Payload != "b#$}*\x03" {
 		t.Errorf("event %+v", event)
 	}
 }
 
-func TestAnInterruptComesWhileAReplyIsAwaited(t *testing.T) {
-	c, client := server(t, "$c#63")
-	expect(t, client, "+")
-	next(t, c)
-	send(t, client, "\x03")
-	if event := next(t, c); !event.Interrupt {
-		t.Errorf("event %+v", event)
+func TestIdleIsTold(t *testing.T) {
+	c, client := server(t, "")
+	idle := 0
+	event, err := c.Next(func() {
+		idle++
+		send(t, client, "$g#67")
+	})
+	if err != nil || event.Payload != "g" || idle != 1 {
+		t.Errorf("event %+v, %v, idle %d times", event, err, idle)
 	}
 }
 
@@ -115,32 +124,83 @@ func TestALostConnection(t *testing.T) {
 	c, client := server(t, "")
 	send(t, client, "$qSup")
 	_ = client.Close()
-	if event, ok := <-c.Events(); ok {
-		t.Errorf("event %+v", event)
-	}
-	if err := c.Err(); err != nil {
-		t.Errorf("error %v for an orderly end", err)
+	if event, err := c.Next(func() {}); err != io.EOF {
+		t.Errorf("event %+v, %v", event, err)
 	}
 }
 
 func TestTooLongAPacketEndsTheConnection(t *testing.T) {
 	c, client := server(t, "")
 	go func() { _, _ = client.Write(append([]byte{'$'}, make([]byte, MaxPacket+1)...)) }()
-	if event, ok := <-c.Events(); ok {
-		t.Errorf("event %+v", event)
-	}
-	if err := c.Err(); err != ErrTooLong {
-		t.Errorf("error %v", err)
+	if event, err := c.Next(func() {}); err != ErrTooLong {
+		t.Errorf("event %+v, %v", event, err)
 	}
 }
 
-func TestCloseEndsAReaderThatNobodyHears(t *testing.T) {
-	c, client := server(t, "")
-	send(t, client, "$?#3f")
-	expect(t, client, "+")
-	_ = c.Close()
-	for range c.Events() { // at most the event that was offered
+// watched collects what is heeded.
+func watched(t *testing.T, c *Conn) <-chan string {
+	t.Helper()
+	heard := make(chan string, 10)
+	err := c.Watch(func(event Event, err error) {
+		switch {
+		case err != nil:
+			heard <- err.Error()
+		case event.Interrupt:
+			heard <- "interrupt"
+		default:
+			heard <- event.Payload
+			c.Send("busy")
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
+	return heard
+}
+
+func hears(t *testing.T, heard <-chan string, want string) {
+	t.Helper()
+	select {
+	case got := <-heard:
+		if got != want {
+			t.Fatalf("%q is heeded, want %q", got, want)
+		}
+	case <-time.After(patience):
+		t.Fatal("nothing is heeded")
+	}
+}
+
+func TestWatch(t *testing.T) {
+	c, client := server(t, "$c#63\x03") // an interrupt that was read with what it is to interrupt
+	next(t, c)
+	heard := watched(t, c)
+	hears(t, heard, "interrupt")
+	send(t, client, "$?#3")
+	send(t, client, "f\x03")
+	hears(t, heard, "?")
+	hears(t, heard, "interrupt")
+	expect(t, client, "++$busy#c3")
+	c.Unwatch()
+	send(t, client, "$g#67")
+	if event := next(t, c); event.Payload != "g" {
+		t.Errorf("event %+v after the watch", event)
+	}
+	for range 100 { // whoever is told, each is told once
+		heard := watched(t, c)
+		send(t, client, "$m#6d")
+		c.Unwatch()
+		select {
+		case <-heard:
+		default:
+			next(t, c)
+		}
+	}
+	if len(heard) > 0 {
+		t.Errorf("%q is heeded after the watch", <-heard)
+	}
+	heard = watched(t, c)
+	_ = client.(*net.UnixConn).CloseWrite()
+	hears(t, heard, "EOF")
 }
 
 // FuzzConn: whatever is sent arrives, and whatever arrives is answered by acks alone.
@@ -148,22 +208,23 @@ func FuzzConn(f *testing.F) {
 	f.Add([]byte("+$?#3f"), []byte("OK"))
 	f.Add([]byte("$X0,1:}\x03#00\x03-"), []byte("}*#$\x03"))
 	f.Fuzz(func(t *testing.T, stream, payload []byte) {
-		if got := Unescape([]byte(Escape(string(payload)))); !bytes.Equal(got, payload) {
+		packet := AppendPacket(nil, string(payload))
+		if got := Unescape(Payload(packet)); !bytes.Equal(got, payload) || !Intact(packet) {
 			t.Fatalf("%q became %q", payload, got)
 		}
-		ours, theirs := net.Pipe()
-		c := NewConn(ours, stream)
+		c, theirs := server(t, string(stream))
 		go func() { _, _ = io.Copy(io.Discard, theirs) }()
-		if err := c.Send(string(payload)); err != nil {
-			t.Fatal(err)
-		}
+		c.Send(string(payload))
 		// After the stream comes one packet more, which noise may swallow.
-		go func() { _, _ = theirs.Write(Packet(Escape(string(payload)))); _ = theirs.Close() }()
-		for event := range c.Events() {
+		go func() { _, _ = theirs.Write(packet); _ = theirs.(*net.UnixConn).CloseWrite() }()
+		for {
+			event, err := c.Next(func() {})
+			if err != nil {
+				break
+			}
 			if event.Interrupt && event.Payload != "" {
 				t.Fatalf("event %+v", event)
 			}
 		}
-		_ = c.Close()
 	})
 }

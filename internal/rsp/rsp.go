@@ -7,7 +7,8 @@ package rsp
 import (
 	"bytes"
 	"errors"
-	"fmt"
+	"slices"
+	"strconv"
 )
 
 // Interrupt is the byte by which a client asks for a stop (GDB manual,
@@ -25,12 +26,20 @@ var ErrTooLong = errors.New("packet longer than 1 MiB")
 // notifications, and single bytes (acks, interrupts, anything else). The
 // zero value is ready. Not for concurrent use.
 type Splitter struct {
-	buf  []byte
-	scan int // how far buf is known to hold no '#'
+	store []byte // of which buf is the rest
+	buf   []byte
+	scan  int // how far buf is known to hold no '#'
 }
 
 // Write adds bytes to the stream; it keeps a copy.
-func (s *Splitter) Write(p []byte) { s.buf = append(s.buf, p...) }
+func (s *Splitter) Write(p []byte) {
+	if len(s.buf) == 0 {
+		s.store = append(s.store[:0], p...)
+		s.buf = s.store
+		return
+	}
+	s.buf = append(s.buf, p...)
+}
 
 // Next returns the next whole token with its framing, or nil when more bytes are
 // needed. The token is valid until the next Write.
@@ -93,6 +102,61 @@ func Packet(payload string) []byte {
 		sum += payload[i]
 	}
 	out := make([]byte, 0, len(payload)+4)
-	out = append(append(append(out, '$'), payload...), '#')
-	return fmt.Appendf(out, "%02x", sum)
+	return end(append(append(out, '$'), payload...), sum)
+}
+
+func end(packet []byte, sum byte) []byte {
+	const digits = "0123456789abcdef"
+	return append(packet, '#', digits[sum>>4], digits[sum&0xf])
+}
+
+// escape precedes a byte that is sent exclusive-or 0x20 (GDB manual, "Overview", Binary Data).
+const escape = '}'
+
+// AppendPacket frames a payload, and escapes what may not stand in one: '#', '$', '}', and '*', which begins a run length.
+func AppendPacket(out []byte, payload string) []byte {
+	var sum byte
+	out = append(slices.Grow(out, len(payload)+4), '$')
+	for i := range len(payload) {
+		b := payload[i]
+		if b == '#' || b == '$' || b == '*' || b == escape {
+			out = append(out, escape)
+			sum += escape
+			b ^= 0x20
+		}
+		out = append(out, b)
+		sum += b
+	}
+	return end(out, sum)
+}
+
+// Unescape undoes the escapes. One at the very end stands for itself.
+func Unescape(payload []byte) []byte {
+	if bytes.IndexByte(payload, escape) < 0 {
+		return payload
+	}
+	out := make([]byte, 0, len(payload))
+	for i := 0; i < len(payload); i++ {
+		if payload[i] == escape && i+1 < len(payload) {
+			i++
+			out = append(out, payload[i]^0x20)
+			continue
+		}
+		out = append(out, payload[i])
+	}
+	return out
+}
+
+// Intact reports whether the checksum of a packet is right.
+func Intact(token []byte) bool {
+	payload := Payload(token)
+	if payload == nil {
+		return false
+	}
+	sum, err := strconv.ParseUint(string(token[len(token)-2:]), 16, 8)
+	var own byte
+	for _, b := range payload {
+		own += b
+	}
+	return err == nil && byte(sum) == own
 }

@@ -13,7 +13,9 @@ func (p *Process) ReadMemory(addr uint64, b []byte) (n int, err error) {
 	if p.gone != nil {
 		return 0, ErrNoProcess
 	}
-	return p.readMemory(addr, b) // by any thread: it is no ptrace request
+	n, err = p.readMemory(addr, b)
+	p.points.hide(addr, b[:n])
+	return n, err
 }
 
 // readMemory is process_vm_readv(2); what that may not read (PROT_NONE, device memory), and where it is refused,
@@ -45,15 +47,11 @@ func (p *Process) readMemory(addr uint64, b []byte) (int, error) {
 
 // WriteMemory writes b, also where the mapping is read-only.
 func (p *Process) WriteMemory(addr uint64, b []byte) error {
-	var err error
-	p.do(func() {
-		if p.gone != nil {
-			err = ErrNoProcess
-			return
-		}
-		if err = p.mem.WriteAt(b, addr); err != nil {
-			err = fmt.Errorf("write memory at %#x: %w", addr, err)
-		}
-	})
-	return err
+	if p.gone != nil {
+		return ErrNoProcess
+	}
+	if err := p.mem.WriteAt(b, addr); err != nil {
+		return fmt.Errorf("write memory at %#x: %w", addr, err)
+	}
+	return nil
 }

@@ -2,6 +2,7 @@ package tracee
 
 import (
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -9,23 +10,18 @@ import (
 // Call makes a system call in a thread: its registers and memory are as before afterwards. The result is what the
 // kernel returned, above -4096 a negative errno. Signals that come meanwhile wait for the next Resume.
 func (p *Process) Call(tid int, number uint64, args ...uint64) (result uint64, err error) {
-	p.do(func() {
-		var t *thread
-		if t, err = p.thread(tid); err == nil {
-			result, err = p.call(t, number, args)
-		}
-	})
-	return result, err
-}
-
-func (p *Process) call(t *thread, number uint64, args []uint64) (uint64, error) {
-	if len(args) > len(callArguments) {
-		return 0, fmt.Errorf("system call %d: %w", number, unix.EINVAL)
-	}
-	before, err := general(t.tid)
+	t, err := p.thread(tid)
 	if err != nil {
 		return 0, err
 	}
+	if len(args) > len(callArguments) {
+		return 0, fmt.Errorf("system call %d: %w", number, unix.EINVAL)
+	}
+	before, err := t.general()
+	if err != nil {
+		return 0, err
+	}
+	before = slices.Clone(before)
 	pc := before[regPC]
 	under := make([]byte, len(callInstruction))
 	if err := p.mem.ReadAt(under, pc); err != nil {
@@ -36,14 +32,14 @@ func (p *Process) call(t *thread, number uint64, args []uint64) (uint64, error) 
 	}
 	// What waited to be told, and how it was to go on.
 	told := *t
-	result, err := p.callHere(t, before, number, args)
+	result, err = p.callHere(t, before, number, args)
 	if p.gone != nil || p.threads[t.tid] != t {
 		return 0, err
 	}
 	if werr := p.mem.WriteAt(under, pc); err == nil {
 		err = werr
 	}
-	if rerr := setGeneral(t.tid, before); err == nil {
+	if rerr := t.setGeneral(before); err == nil {
 		err = rerr
 	}
 	if !t.untold {
@@ -55,13 +51,13 @@ func (p *Process) call(t *thread, number uint64, args []uint64) (uint64, error) 
 
 // callHere steps over the system call instruction that stands at the program counter.
 func (p *Process) callHere(t *thread, before []uint64, number uint64, args []uint64) (uint64, error) {
-	regs := append([]uint64(nil), before...)
+	regs := slices.Clone(before)
 	regs[regNumber] = ^uint64(0) // no system call to be started again (amd64)
 	regs[callNumber] = number
 	for i, a := range args {
 		regs[callArguments[i]] = a
 	}
-	if err := setGeneral(t.tid, regs); err != nil {
+	if err := t.setGeneral(regs); err != nil {
 		return 0, err
 	}
 	var waiting *thread // a signal that came first
@@ -81,7 +77,7 @@ func (p *Process) callHere(t *thread, before []uint64, number uint64, args []uin
 		case p.threads[t.tid] != t:
 			return 0, ErrNoThread
 		case t.trap == stepTrap:
-			now, err := general(t.tid)
+			now, err := t.general()
 			t.untold = false
 			if waiting != nil {
 				// It was taken from the queue; put it back by its number.

@@ -48,8 +48,11 @@ func (p *Process) follow(t *thread) error {
 			return t.ifAlive(err)
 		}
 		return p.releaseChild(child, event == unix.PTRACE_EVENT_VFORK)
-	case event == unix.PTRACE_EVENT_VFORK_DONE && p.letGo:
-		return p.plant()
+	case event == unix.PTRACE_EVENT_VFORK_DONE:
+		p.borrowed = max(0, p.borrowed-1) // 0: it was seized in between
+		if p.letGo {
+			return p.plant()
+		}
 	case event == unix.PTRACE_EVENT_EXEC:
 		return p.newProgram(t)
 	case isSignalStop(t.status) && t.status.StopSignal() == unix.SIGTRAP:
@@ -108,6 +111,7 @@ func (p *Process) releaseChild(pid int, shares bool) error {
 	}
 	var err error
 	if shares {
+		p.borrowed++
 		p.lift()
 	} else if len(p.points.planted) > 0 {
 		err = p.points.clean(pid)
@@ -129,17 +133,17 @@ func (p *Process) newProgram(t *thread) error {
 	if err != nil {
 		return fmt.Errorf("open the memory of process %d: %w", p.pid, err)
 	}
-	p.mem, p.points = mem, newPoints()
+	p.mem, p.points, p.borrowed = mem, newPoints(), 0
 	return nil
 }
 
 // explainTrap tells our traps from the program's.
 func (p *Process) explainTrap(t *thread) error {
-	info, err := p.siginfo(t.tid)
-	if err != nil {
+	info := make([]byte, sizeofSiginfo)
+	if err := siginfoCall(unix.PTRACE_GETSIGINFO, t.tid, info); err != nil {
 		return err
 	}
-	pc, err := p.pc(t.tid)
+	pc, err := t.pc()
 	if err != nil {
 		return err
 	}
@@ -148,7 +152,7 @@ func (p *Process) explainTrap(t *thread) error {
 	case siKernel, trapBrkpt:
 		if at := pc - breakpointSize; p.points.planted[at] != nil {
 			t.trap = pointTrap
-			return p.setPC(t.tid, at)
+			return t.setPC(at)
 		}
 		if t.doing.Step && siCode(info) == trapBrkpt { // a step over a system call, before Linux 5.x
 			t.trap = stepTrap
@@ -189,15 +193,15 @@ func (p *Process) passes(t *thread) bool {
 	}
 	switch sig := t.status.StopSignal(); {
 	case sig == syscallStop:
-		return !p.events.Syscalls || p.events.Only != nil && !p.events.Only[p.syscallOf(t.tid)]
+		return !p.events.Syscalls || p.events.Only != nil && !p.events.Only[t.syscall()]
 	case sig == unix.SIGSTOP && p.asked.Load():
 		return false
 	case sig == unix.SIGSTOP && p.guarded:
 		p.guarded = false
 		return true
 	case t.trap == stepTrap:
-		pc, err := p.pc(t.tid)
-		return err == nil && t.doing.Step && t.doing.From <= pc && pc < t.doing.To && p.points.software[pc] == 0
+		pc, err := t.pc()
+		return err == nil && t.doing.Step && t.doing.From <= pc && pc < t.doing.To && !p.breakpointAt(pc)
 	case sig != unix.SIGTRAP && p.pass[sig]:
 		t.doing.Signal = sig
 		return true
@@ -233,7 +237,7 @@ func (p *Process) judge(t *thread) (stop Stop, ok bool, err error) {
 	stop.Signal = t.status.StopSignal()
 	switch {
 	case stop.Signal == syscallStop:
-		stop.Reason, stop.Signal, stop.Syscall = SyscallExit, 0, p.syscallOf(t.tid)
+		stop.Reason, stop.Signal, stop.Syscall = SyscallExit, 0, t.syscall()
 		if entering(t.tid) {
 			stop.Reason = SyscallEntry
 		}
@@ -241,12 +245,13 @@ func (p *Process) judge(t *thread) (stop Stop, ok bool, err error) {
 		p.asked.Store(false)
 		stop.Reason, stop.Signal = Interrupted, 0
 	case t.trap == pointTrap:
-		pc, err := p.pc(t.tid)
+		pc, err := t.pc()
 		if err != nil {
 			return stop, false, err
 		}
 		stop.Reason, stop.Address = Breakpoint, pc
-		return stop, p.points.software[pc] > 0, nil // else taken out meanwhile: as if it had not been
+		when, there := p.points.software[pc] // else taken out meanwhile: as if it had not been
+		return stop, there && (when == nil || when(t.tid)), nil
 	case t.trap == stepTrap:
 		stop.Reason = Stepped
 	case t.trap == debugTrap:

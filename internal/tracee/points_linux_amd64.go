@@ -40,7 +40,7 @@ func debugControlFor(h hardwarePoint) error {
 func (p *Process) armThread(tid int) error {
 	control := uint64(0)
 	for i, h := range p.points.hardware {
-		if h.count == 0 {
+		if !h.used {
 			continue
 		}
 		kind := map[PointKind]uint64{HardwareExecute: 0, WriteWatch: 1, AccessWatch: 3}[h.kind]
@@ -55,7 +55,7 @@ func (p *Process) armThread(tid int) error {
 		return fmt.Errorf("clear the debug registers of thread %d: %w", tid, err)
 	}
 	for i, h := range p.points.hardware {
-		if h.count == 0 {
+		if !h.used {
 			continue
 		}
 		if err := pokeDebug(tid, i, h.addr); err != nil {
@@ -83,12 +83,13 @@ func (p *Process) judgeDebug(t *thread) (Stop, bool, error) {
 		return Stop{}, false, err
 	}
 	for i, h := range p.points.hardware {
-		if status&(1<<i) == 0 || h.count == 0 {
+		if status&(1<<i) == 0 || !h.used {
 			continue
 		}
 		stop := Stop{Reason: Watchpoint, TID: t.tid, Signal: unix.SIGTRAP, Address: h.addr, Access: h.kind}
 		if h.kind == HardwareExecute {
 			stop.Reason = HardwareBreakpoint
+			return stop, h.when == nil || h.when(t.tid), nil
 		}
 		return stop, true, nil
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"runtime"
 	"slices"
 	"sync/atomic"
 
@@ -14,15 +13,13 @@ import (
 // A Process is a process with all its threads under our trace (PTRACE_SEIZE, ptrace(2)). It is all-stop: while a
 // call of Resume is not back every thread that was told to run may run, at any other time none does.
 //
-// Its methods may be called from any goroutine, one at a time; they are carried out by one
-// OS thread, as ptrace wants. Interrupt alone may be called at any time.
+// A goroutine that is locked to its OS thread (runtime.LockOSThread) seizes it and calls its methods, as ptrace wants.
+// Interrupt alone may be called from any goroutine, at any time.
 //
 // Software breakpoints are in memory only while the process runs. Whatever becomes of the client, a stopped
 // process is as it would be without a debugger, and so is what ReadMemory sees.
 type Process struct {
-	pid  int
-	work chan func()
-
+	pid     int
 	threads map[int]*thread
 	strays  map[int]unix.WaitStatus // first stops of threads whose creation is not reported yet
 	mem     *Memory
@@ -31,12 +28,11 @@ type Process struct {
 	pass    map[unix.Signal]bool
 	gone    *Stop // the process has ended, or is released
 
-	released bool // Detach was called: the tracer's thread is no more
-
-	letGo   bool        // threads run, with the breakpoints in memory
-	asked   atomic.Bool // Interrupt was called, and no stop has told it
-	guarded bool        // a SIGSTOP of ours is queued
-	lastTID int         // whose stop was told last: it comes last the next time
+	letGo    bool        // threads run, with the breakpoints in memory
+	borrowed int         // children of vfork that use the memory
+	asked    atomic.Bool // Interrupt was called, and no stop has told it
+	guarded  bool        // a SIGSTOP of ours is queued
+	lastTID  int         // whose stop was told last: it comes last the next time
 }
 
 // A thread is one task of the process.
@@ -47,6 +43,8 @@ type thread struct {
 	status unix.WaitStatus
 	untold bool
 
+	regs    [maxGeneral]uint64 // while it does not run, as far as they are known
+	known   int
 	trap    trap   // what a SIGTRAP was
 	doing   Action // while it runs, and until it is resumed anew
 	started bool   // its first stop is behind it
@@ -131,77 +129,47 @@ var (
 // Seize takes a process with all its threads under trace and stops it. A process in group-stop (state T) stays
 // where it is, and will run at Resume without a SIGCONT that anybody sees.
 func Seize(pid int) (*Process, error) {
+	muteStops()
 	p := &Process{
 		pid:     pid,
-		work:    make(chan func()),
 		threads: map[int]*thread{},
 		strays:  map[int]unix.WaitStatus{},
 		points:  newPoints(),
 	}
-	go p.loop()
-	var err error
-	p.do(func() { err = p.seize() })
-	if err != nil {
-		close(p.work)
+	if err := p.seize(); err != nil {
 		return nil, err
 	}
 	return p, nil
-}
-
-// loop is the tracer's thread.
-func (p *Process) loop() {
-	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine, and nobody inherits its tracees
-	for f := range p.work {
-		f()
-	}
-}
-
-// do has f carried out by the tracer's thread; after a Detach, when there is nothing to trace and f finds that, by
-// the caller's.
-func (p *Process) do(f func()) {
-	if p.released {
-		f()
-		return
-	}
-	done := make(chan struct{})
-	p.work <- func() { f(); close(done) }
-	<-done
 }
 
 // PID returns the process id.
 func (p *Process) PID() int { return p.pid }
 
 // Threads returns the thread ids, the leader first if it lives, the others by number.
-func (p *Process) Threads() (tids []int) {
-	p.do(func() {
-		tids = slices.SortedFunc(maps.Keys(p.threads), func(a, b int) int {
-			switch {
-			case a == b:
-				return 0
-			case a == p.pid || b != p.pid && a < b:
-				return -1
-			}
-			return 1
-		})
+func (p *Process) Threads() []int {
+	return slices.SortedFunc(maps.Keys(p.threads), func(a, b int) int {
+		switch {
+		case a == b:
+			return 0
+		case a == p.pid || b != p.pid && a < b:
+			return -1
+		}
+		return 1
 	})
-	return tids
 }
 
+// Alive reports whether a thread of that id is there.
+func (p *Process) Alive(tid int) bool { return p.threads[tid] != nil }
+
 // ReportEvents chooses the events that Resume returns for.
-func (p *Process) ReportEvents(e Events) { p.do(func() { p.events = e }) }
+func (p *Process) ReportEvents(e Events) { p.events = e }
 
 // PassSignals chooses the signals that are delivered without a stop.
-func (p *Process) PassSignals(signals map[unix.Signal]bool) { p.do(func() { p.pass = signals }) }
+func (p *Process) PassSignals(signals map[unix.Signal]bool) { p.pass = signals }
 
 // Guard queues a SIGSTOP for the stopped process, so that the end of this process, which detaches, leaves it in group-stop
 // instead of running. The next Resume takes it out again, which costs one more stop.
 func (p *Process) Guard() error {
-	var err error
-	p.do(func() { err = p.guard() })
-	return err
-}
-
-func (p *Process) guard() error {
 	if p.gone != nil || p.guarded {
 		return nil
 	}

@@ -1,6 +1,7 @@
 package tracee
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"unsafe"
@@ -20,46 +21,33 @@ const maxRegset = 16 << 10
 
 // Regset reads a register set of a thread: the note type is that of core files (elf.h: NT_PRSTATUS, NT_FPREGSET,
 // NT_X86_XSTATE; PTRACE_GETREGSET, ptrace(2)).
-func (p *Process) Regset(tid int, note int) (regs []byte, err error) {
-	p.do(func() {
-		if _, err = p.thread(tid); err == nil {
-			regs, err = regset(tid, note)
+func (p *Process) Regset(tid int, note int) ([]byte, error) {
+	t, err := p.thread(tid)
+	if err != nil {
+		return nil, err
+	}
+	if note == NTPrstatus {
+		words, err := t.general()
+		if err != nil {
+			return nil, err
 		}
-	})
-	return regs, err
-}
-
-// SetRegset writes a register set that Regset returned.
-func (p *Process) SetRegset(tid int, note int, regs []byte) error {
-	var err error
-	p.do(func() {
-		if _, err = p.thread(tid); err == nil {
-			err = setRegset(tid, note, regs)
-		}
-	})
-	return err
-}
-
-// PC returns the program counter of a thread.
-func (p *Process) PC(tid int) (pc uint64, err error) {
-	p.do(func() {
-		if _, err = p.thread(tid); err == nil {
-			pc, err = p.pc(tid)
-		}
-	})
-	return pc, err
-}
-
-func regset(tid, note int) ([]byte, error) {
-	b := make([]byte, maxRegset)
+		return bytes.Clone(unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), 8*len(words))), nil
+	}
+	var b [maxRegset]byte
 	vec := unix.Iovec{Base: &b[0], Len: maxRegset}
 	if err := regsetCall(unix.PTRACE_GETREGSET, tid, note, &vec); err != nil {
 		return nil, fmt.Errorf("read register set %#x of thread %d: %w", note, tid, err)
 	}
-	return b[:vec.Len:vec.Len], nil
+	return bytes.Clone(b[:vec.Len]), nil
 }
 
-func setRegset(tid, note int, regs []byte) error {
+// SetRegset writes a register set that Regset returned.
+func (p *Process) SetRegset(tid int, note int, regs []byte) error {
+	t, err := p.thread(tid)
+	if err != nil {
+		return err
+	}
+	t.known = 0
 	if len(regs) == 0 {
 		return fmt.Errorf("write register set %#x of thread %d: %w", note, tid, unix.EINVAL)
 	}
@@ -68,6 +56,15 @@ func setRegset(tid, note int, regs []byte) error {
 		return fmt.Errorf("write register set %#x of thread %d: %w", note, tid, err)
 	}
 	return nil
+}
+
+// PC returns the program counter of a thread.
+func (p *Process) PC(tid int) (uint64, error) {
+	t, err := p.thread(tid)
+	if err != nil {
+		return 0, err
+	}
+	return t.pc()
 }
 
 func regsetCall(request, tid, note int, vec *unix.Iovec) error {
@@ -81,21 +78,24 @@ func regsetCall(request, tid, note int, vec *unix.Iovec) error {
 // maxGeneral is how many words the general registers take: 27 on amd64, 34 on arm64.
 const maxGeneral = 34
 
-// general is the general registers as words.
-func general(tid int) ([]uint64, error) {
-	words := make([]uint64, maxGeneral)
-	vec := wordsVector(words)
-	if err := regsetCall(unix.PTRACE_GETREGSET, tid, NTPrstatus, &vec); err != nil {
-		return nil, fmt.Errorf("read the registers of thread %d: %w", tid, err)
+// general returns the general registers of a stopped thread as words. They are read once a stop; for setGeneral a copy is changed.
+func (t *thread) general() ([]uint64, error) {
+	if t.known == 0 {
+		vec := wordsVector(t.regs[:])
+		if err := regsetCall(unix.PTRACE_GETREGSET, t.tid, NTPrstatus, &vec); err != nil {
+			return nil, fmt.Errorf("read the registers of thread %d: %w", t.tid, err)
+		}
+		t.known = int(vec.Len / 8)
 	}
-	return words[:vec.Len/8], nil
+	return t.regs[:t.known], nil
 }
 
-func setGeneral(tid int, words []uint64) error {
+func (t *thread) setGeneral(words []uint64) error {
 	vec := wordsVector(words)
-	if err := regsetCall(unix.PTRACE_SETREGSET, tid, NTPrstatus, &vec); err != nil {
-		return fmt.Errorf("write the registers of thread %d: %w", tid, err)
+	if err := regsetCall(unix.PTRACE_SETREGSET, t.tid, NTPrstatus, &vec); err != nil {
+		return fmt.Errorf("write the registers of thread %d: %w", t.tid, err)
 	}
+	t.known = 0 // the kernel may not take all of them
 	return nil
 }
 
@@ -103,26 +103,31 @@ func wordsVector(words []uint64) unix.Iovec {
 	return unix.Iovec{Base: (*byte)(unsafe.Pointer(&words[0])), Len: uint64(8 * len(words))}
 }
 
-func (p *Process) pc(tid int) (uint64, error) {
-	regs, err := general(tid)
+func (t *thread) pc() (uint64, error) {
+	regs, err := t.general()
 	if err != nil {
 		return 0, err
 	}
 	return regs[regPC], nil
 }
 
-func (p *Process) setPC(tid int, pc uint64) error {
-	regs, err := general(tid)
+func (t *thread) setPC(pc uint64) error {
+	regs, err := t.general()
 	if err != nil {
 		return err
 	}
+	known := t.known
 	regs[regPC] = pc
-	return setGeneral(tid, regs)
+	err = t.setGeneral(regs)
+	if err == nil {
+		t.known = known // it takes any address
+	}
+	return err
 }
 
-// syscallOf is the number of the system call that a thread stands in.
-func (p *Process) syscallOf(tid int) uint64 {
-	regs, err := general(tid)
+// syscall is the number of the system call that a thread stands in.
+func (t *thread) syscall() uint64 {
+	regs, err := t.general()
 	if err != nil {
 		return ^uint64(0)
 	}
@@ -133,34 +138,23 @@ func (p *Process) syscallOf(tid int) uint64 {
 const sizeofSiginfo = 128
 
 // Siginfo returns the siginfo_t (sigaction(2)) of the signal at which a thread stopped.
-func (p *Process) Siginfo(tid int) (info []byte, err error) {
-	p.do(func() {
-		if _, err = p.thread(tid); err == nil {
-			info, err = p.siginfo(tid)
-		}
-	})
-	return info, err
+func (p *Process) Siginfo(tid int) ([]byte, error) {
+	if _, err := p.thread(tid); err != nil {
+		return nil, err
+	}
+	info := make([]byte, sizeofSiginfo)
+	return info, siginfoCall(unix.PTRACE_GETSIGINFO, tid, info)
 }
 
 // SetSiginfo replaces it.
 func (p *Process) SetSiginfo(tid int, info []byte) error {
-	var err error
-	p.do(func() {
-		if _, err = p.thread(tid); err != nil {
-			return
-		}
-		if len(info) != sizeofSiginfo {
-			err = fmt.Errorf("write the siginfo of thread %d: %w", tid, unix.EINVAL)
-			return
-		}
-		err = siginfoCall(unix.PTRACE_SETSIGINFO, tid, info)
-	})
-	return err
-}
-
-func (p *Process) siginfo(tid int) ([]byte, error) {
-	info := make([]byte, sizeofSiginfo)
-	return info, siginfoCall(unix.PTRACE_GETSIGINFO, tid, info)
+	if _, err := p.thread(tid); err != nil {
+		return err
+	}
+	if len(info) != sizeofSiginfo {
+		return fmt.Errorf("write the siginfo of thread %d: %w", tid, unix.EINVAL)
+	}
+	return siginfoCall(unix.PTRACE_SETSIGINFO, tid, info)
 }
 
 func siginfoCall(request, tid int, info []byte) error {

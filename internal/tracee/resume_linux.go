@@ -8,15 +8,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Resume lets the threads do what actions says, those that it does not name what rest says, and returns at the next stop.
-// Signals that PassSignals names are delivered without a stop.
-func (p *Process) Resume(actions map[int]Action, rest Action) (Stop, error) {
-	var stop Stop
-	var err error
-	p.do(func() { stop, err = p.resume(actions, rest) })
-	return stop, err
-}
-
 // Interrupt makes Resume return. When the process is stopped already, the next Resume returns at
 // once. It may be called at any time, also when there is nothing to interrupt.
 func (p *Process) Interrupt() {
@@ -25,12 +16,14 @@ func (p *Process) Interrupt() {
 	_ = unix.Kill(p.pid, unix.SIGSTOP)
 }
 
-func (p *Process) resume(actions map[int]Action, rest Action) (Stop, error) {
+// Resume lets the threads do what actions says, those that it does not name what rest says, and returns at the next stop.
+// Signals that PassSignals names are delivered without a stop.
+func (p *Process) Resume(actions map[int]Action, rest Action) (Stop, error) {
 	if p.gone != nil {
 		return *p.gone, nil
 	}
-	if p.asked.Swap(false) { // while it was stopped; its SIGSTOP is queued, as a guard's
-		p.guarded = true
+	if p.asked.Load() { // while it was stopped
+		p.Uninterrupt()
 		return Stop{Reason: Interrupted, TID: p.first()}, nil
 	}
 	for tid, t := range p.threads {
@@ -40,6 +33,8 @@ func (p *Process) resume(actions map[int]Action, rest Action) (Stop, error) {
 		}
 		t.doing = action
 	}
+	// In between they stay in memory, but that which a thread is moved off.
+	defer p.lift()
 	for {
 		// What happened beside the stop that was told last.
 		if stop, ok, err := p.tell(); ok || err != nil {
@@ -57,6 +52,13 @@ func (p *Process) resume(actions map[int]Action, rest Action) (Stop, error) {
 		if err := p.run(); err != nil {
 			return Stop{}, err
 		}
+	}
+}
+
+// Uninterrupt takes back an Interrupt that has not made Resume return.
+func (p *Process) Uninterrupt() {
+	if p.asked.Swap(false) {
+		p.guarded = true // its SIGSTOP is queued, as a guard's
 	}
 }
 
@@ -99,23 +101,24 @@ func (p *Process) untold() *thread {
 	return found
 }
 
-// stepOff moves each thread that is to run off the breakpoint it stands on: by one step, alone, without breakpoints in
+// stepOff moves each thread that is to run off the breakpoint it stands on: by one step, alone, without that breakpoint in
 // memory.
 func (p *Process) stepOff() error {
 	for _, t := range p.sorted() {
 		if p.gone != nil || p.threads[t.tid] != t || !t.doing.Run || t.untold || p.asked.Load() {
 			continue
 		}
-		pc, err := p.pc(t.tid)
+		pc, err := t.pc()
 		if errors.Is(err, unix.ESRCH) {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		if p.points.software[pc] == 0 {
+		if !p.breakpointAt(pc) {
 			continue
 		}
+		p.liftOne(pc)
 		whole := t.doing
 		t.doing.Step = true
 		if err := p.start(t); err != nil {
@@ -155,6 +158,11 @@ func (p *Process) sorted() []*thread {
 	return all
 }
 
+func (p *Process) breakpointAt(pc uint64) bool {
+	_, there := p.points.software[pc]
+	return there
+}
+
 // run lets the threads go with the breakpoints in memory until one of them has something to tell, and
 // stops them all.
 func (p *Process) run() error {
@@ -178,13 +186,7 @@ func (p *Process) run() error {
 			return err
 		}
 	}
-	if err := p.stopAll(); err != nil {
-		return err
-	}
-	if p.gone == nil {
-		p.lift()
-	}
-	return nil
+	return p.stopAll()
 }
 
 // keepRunning lets threads go on whose stop needs no other thread to stop: new threads, signals that pass, the steps of a
@@ -218,12 +220,12 @@ func (p *Process) start(t *thread) error {
 	err := ptrace(request, t.tid, uintptr(sig))
 	switch {
 	case errors.Is(err, unix.ESRCH): // killed meanwhile: its end comes
-		t.running = true
+		t.running, t.known = true, 0
 		return nil
 	case err != nil:
 		return fmt.Errorf("resume thread %d: %w", t.tid, err)
 	}
-	t.running, t.status = true, 0
+	t.running, t.status, t.known = true, 0, 0
 	return nil
 }
 

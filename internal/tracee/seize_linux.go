@@ -30,7 +30,7 @@ func (p *Process) seize() error {
 		// good; the SIGSTOP takes the SIGCONT out of the queue (signal(7)), and is the guard.
 		// All threads stand in ptrace-stop: nothing runs.
 		if err = unix.Kill(p.pid, unix.SIGCONT); err == nil {
-			err = p.guard()
+			err = p.Guard()
 		}
 	}
 	if err != nil {
@@ -96,38 +96,29 @@ func tracedByUs(tid int) bool {
 // Detach takes everything out of memory and debug registers and lets the process run, or, with stopped,
 // leaves it in group-stop (state T), where SIGCONT lets it run. Signals that wait to be told are delivered.
 func (p *Process) Detach(stopped bool) error {
-	var err error
-	p.do(func() {
-		if p.gone != nil {
-			err = ErrNoProcess
-			return
-		}
-		if err = p.clearPoints(); err != nil {
-			return
-		}
-		switch {
-		case stopped:
-			err = p.guard()
-		case p.guarded:
-			// SIGCONT takes a queued SIGSTOP out again (signal(7)); itself it does nothing to a process that
-			// runs and does not handle it. A tracer's detach leaves it queued.
-			err = unix.Kill(p.pid, unix.SIGCONT)
-		}
-		if err != nil {
-			return
-		}
-		p.releaseThreads()
-		_ = p.mem.Close()
-		p.gone = &Stop{}
-		if stopped {
-			err = settle(p.pid)
-		}
-	})
-	if p.gone != nil && !p.released {
-		p.released = true
-		close(p.work)
+	if p.gone != nil {
+		return ErrNoProcess
 	}
-	return err
+	err := p.RemoveAll()
+	switch {
+	case err != nil:
+	case stopped:
+		err = p.Guard()
+	case p.guarded:
+		// SIGCONT takes a queued SIGSTOP out again (signal(7)); itself it does nothing to a process that
+		// runs and does not handle it. A tracer's detach leaves it queued.
+		err = unix.Kill(p.pid, unix.SIGCONT)
+	}
+	if err != nil {
+		return err
+	}
+	p.releaseThreads()
+	_ = p.mem.Close()
+	p.gone = &Stop{}
+	if stopped {
+		return settle(p.pid)
+	}
+	return nil
 }
 
 // releaseThreads detaches from all threads.
@@ -144,22 +135,15 @@ func (p *Process) releaseThreads() {
 
 // Kill ends the process by SIGKILL and waits for its end.
 func (p *Process) Kill() (Stop, error) {
-	var stop Stop
-	var err error
-	p.do(func() {
-		if p.gone != nil {
-			stop = *p.gone
-			return
+	if p.gone == nil {
+		if err := unix.Kill(p.pid, unix.SIGKILL); err != nil {
+			return Stop{}, err
 		}
-		if err = unix.Kill(p.pid, unix.SIGKILL); err != nil {
-			return
+	}
+	for p.gone == nil {
+		if err := p.waitOne(); err != nil {
+			return Stop{}, err
 		}
-		for p.gone == nil && err == nil {
-			err = p.waitOne()
-		}
-		if p.gone != nil {
-			stop = *p.gone
-		}
-	})
-	return stop, err
+	}
+	return *p.gone, nil
 }
