@@ -126,8 +126,7 @@ func (s *supervisor) admit(conn *net.TCPConn, first []byte, d dialect) {
 			s.setState(Attached)
 		}
 	}
-	client, err := conn.File() // a duplicate, which sessions make blocking: they wait by themselves
-	_ = conn.Close()
+	client, err := blocking(conn)
 	if err != nil {
 		s.log.Warn().Int("pid", s.PID).Err(err).Msg("connection lost")
 		return
@@ -153,6 +152,29 @@ func (s *supervisor) admit(conn *net.TCPConn, first []byte, d dialect) {
 		end := ses.run()
 		s.do <- func() { s.finish(ses, end) }
 	}(s.session)
+}
+
+// blocking takes a connection from the Go runtime: sessions wait by themselves, and as long as the runtime's poller knows the
+// socket it has a thread wake up for each packet, too.
+func blocking(conn *net.TCPConn) (*os.File, error) {
+	defer conn.Close()
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	fd := -1
+	if cerr := raw.Control(func(theirs uintptr) { fd, err = unix.FcntlInt(theirs, unix.F_DUPFD_CLOEXEC, 0) }); cerr != nil {
+		return nil, cerr
+	}
+	if err != nil {
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	// First: a file that is not blocking would be the poller's again.
+	if err := unix.SetNonblock(fd, false); err != nil {
+		_ = unix.Close(fd)
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	return os.NewFile(uintptr(fd), conn.RemoteAddr().String()), nil
 }
 
 // sayAndClose answers the client's first packet with an error text (GDB manual,

@@ -180,6 +180,10 @@ func (c *session) fileClose(args string) (string, error) {
 	return "F0", f.Close()
 }
 
+// maxFileRead bounds one read of a file. gdb reads ahead as much as a reply can hold wherever it looks, and more is mostly
+// thrown away (measured: 64 KiB cost 15 % of the time to main).
+const maxFileRead = 16 << 10
+
 func (c *session) fileRead(args string) (string, error) {
 	which, where, _ := strings.Cut(args, ",")
 	f, _, err := c.opened(which)
@@ -190,7 +194,7 @@ func (c *session) fileRead(args string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	b := make([]byte, min(n[0], maxRead))
+	b := make([]byte, min(n[0], maxFileRead))
 	got, err := unix.Pread(int(f.Fd()), b, int64(n[1]))
 	if err != nil {
 		return "", err

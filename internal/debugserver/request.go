@@ -28,35 +28,36 @@ type requests map[string]handler
 // A handler carries out a request, given what follows its beginning, and makes the reply.
 type handler func(c *session, args string) (string, error)
 
-// A requestTable finds the handler whose beginning of a request is the longest.
-type requestTable struct {
-	handlers requests
-	lengths  []int // of the beginnings, the longest first
+// A requestTable finds the handler whose beginning of a request is the longest: for each first byte, these with the longest
+// first.
+type requestTable [256][]beginning
+
+type beginning struct {
+	prefix string
+	handler
 }
 
 func newRequestTable(all ...requests) *requestTable {
-	t := &requestTable{handlers: requests{}}
+	var t requestTable
 	for _, some := range all {
 		for prefix, h := range some {
-			t.handlers[prefix] = h
-			if !slices.Contains(t.lengths, len(prefix)) {
-				t.lengths = append(t.lengths, len(prefix))
-			}
+			t[prefix[0]] = append(t[prefix[0]], beginning{prefix, h})
 		}
 	}
-	slices.Sort(t.lengths)
-	slices.Reverse(t.lengths)
-	return t
+	for _, list := range t {
+		slices.SortFunc(list, func(a, b beginning) int { return len(b.prefix) - len(a.prefix) })
+	}
+	return &t
 }
 
 // find returns nil for a request that nobody knows.
 func (t *requestTable) find(payload string) (h handler, args string) {
-	for _, n := range t.lengths {
-		if n > len(payload) {
-			continue
-		}
-		if h := t.handlers[payload[:n]]; h != nil {
-			return h, payload[n:]
+	if payload == "" {
+		return nil, ""
+	}
+	for _, b := range t[payload[0]] {
+		if args, ok := strings.CutPrefix(payload, b.prefix); ok {
+			return b.handler, args
 		}
 	}
 	return nil, ""
@@ -81,16 +82,17 @@ func number(s string) (uint64, error) {
 
 // numbers parses numbers with separators between them.
 func numbers(s string, separator string, count int) ([]uint64, error) {
-	parts := strings.Split(s, separator)
-	if len(parts) != count {
-		return nil, errMalformed
-	}
 	out := make([]uint64, count)
-	for i, part := range parts {
+	for i := range out {
+		part, rest, more := strings.Cut(s, separator)
+		if more != (i < count-1) {
+			return nil, errMalformed
+		}
 		var err error
 		if out[i], err = number(part); err != nil {
 			return nil, err
 		}
+		s = rest
 	}
 	return out, nil
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,14 +39,11 @@ type Conn struct {
 	heed  func(Event, error) // nil: nobody watches
 }
 
-// NewConn serves the stream socket that file is, from which first has been read already. Close ends it, and closes the
+// NewConn serves the stream socket that file is, a blocking one, from which first has been read already. Close ends it, and closes the
 // file.
 func NewConn(file *os.File, first []byte) (*Conn, error) {
 	c := &Conn{file: file, fd: int(file.Fd())}
 	c.in.Write(first)
-	if err := unix.SetNonblock(c.fd, false); err != nil {
-		return nil, fmt.Errorf("make a connection blocking: %w", err)
-	}
 	idle := unix.NsecToTimeval(idleAfter.Nanoseconds())
 	if err := unix.SetsockoptTimeval(c.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &idle); err != nil {
 		return nil, fmt.Errorf("set the receive timeout of a connection: %w", err)
@@ -123,6 +121,14 @@ func (c *Conn) Send(payload string) {
 }
 
 func (c *Conn) write(b []byte) {
+	if len(b) == 0 {
+		return
+	}
+	// Mostly there is room for it, and no need to tell the scheduler of a call that may block.
+	n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(c.fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
+	if errno == 0 {
+		b = b[n:]
+	}
 	for len(b) > 0 {
 		n, err := unix.Write(c.fd, b)
 		if err != nil && err != unix.EINTR {

@@ -115,19 +115,20 @@ const escape = '}'
 
 // AppendPacket frames a payload, and escapes what may not stand in one: '#', '$', '}', and '*', which begins a run length.
 func AppendPacket(out []byte, payload string) []byte {
-	var sum byte
 	out = append(slices.Grow(out, len(payload)+4), '$')
+	var sum byte
+	plain := 0 // from here on nothing needed an escape
 	for i := range len(payload) {
 		b := payload[i]
 		if b == '#' || b == '$' || b == '*' || b == escape {
-			out = append(out, escape)
+			out = append(append(out, payload[plain:i]...), escape, b^0x20)
+			plain = i + 1
 			sum += escape
 			b ^= 0x20
 		}
-		out = append(out, b)
 		sum += b
 	}
-	return end(out, sum)
+	return end(append(out, payload[plain:]...), sum)
 }
 
 // Unescape undoes the escapes. One at the very end stands for itself.
