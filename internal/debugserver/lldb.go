@@ -227,8 +227,11 @@ func (c *session) threadsInfo() (string, error) {
 		t := thread{tid, c.comm(tid), reason.name, reason.signal, reason.description, map[string]string{}}
 		sets := c.sets(tid)
 		for _, r := range c.regs().general {
+			if r.generic != "pc" && r.generic != "sp" && r.generic != "fp" {
+				continue // a backtrace begins with these; of many threads the others are a burden
+			}
 			if value, err := sets.value(r); err == nil {
-				t.Registers[fmt.Sprint(r.number)] = toHex(value)
+				t.Registers[strconv.Itoa(r.number)] = toHex(value)
 			}
 		}
 		list = append(list, t)

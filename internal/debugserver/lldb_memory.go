@@ -29,22 +29,22 @@ func (c *session) memoryRegion(args string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", c.target.PID()))
-	if err != nil {
-		return "", err
+	if c.maps == "" {
+		maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", c.target.PID()))
+		if err != nil {
+			return "", err
+		}
+		c.maps = string(maps)
 	}
-	return regionAt(string(maps), addr), nil
+	return regionAt(c.maps, addr), nil
 }
 
 // regionAt finds an address in the text of proc_pid_maps(5).
 func regionAt(maps string, addr uint64) string {
 	gapStart := uint64(0)
 	for line := range strings.Lines(maps) {
-		f := strings.Fields(line)
-		if len(f) < 5 {
-			continue
-		}
-		from, to, _ := strings.Cut(f[0], "-")
+		span, rest, _ := strings.Cut(line, " ")
+		from, to, _ := strings.Cut(span, "-")
 		start, err1 := strconv.ParseUint(from, 16, 64)
 		end, err2 := strconv.ParseUint(to, 16, 64)
 		if err1 != nil || err2 != nil {
@@ -54,11 +54,15 @@ func regionAt(maps string, addr uint64) string {
 		case addr < start:
 			return fmt.Sprintf("start:%x;size:%x;", gapStart, start-gapStart)
 		case addr < end:
-			name := ""
-			if len(f) > 5 {
-				name = fmt.Sprintf("name:%x;", strings.Join(f[5:], " "))
+			f := strings.Fields(rest)
+			if len(f) < 4 {
+				continue
 			}
-			return fmt.Sprintf("start:%x;size:%x;permissions:%s;flags:;%s", start, end-start, permissions(f[1]), name)
+			name := ""
+			if len(f) > 4 {
+				name = fmt.Sprintf("name:%x;", strings.Join(f[4:], " "))
+			}
+			return fmt.Sprintf("start:%x;size:%x;permissions:%s;flags:;%s", start, end-start, permissions(f[0]), name)
 		}
 		gapStart = end
 	}
@@ -119,6 +123,7 @@ func (c *session) free(args string) (string, error) {
 
 // call makes a system call in the process; above -4096 its result is an error.
 func (c *session) call(number uint64, args ...uint64) (uint64, error) {
+	c.maps = ""
 	result, err := c.target.Call(c.tid, number, args...)
 	if err == nil && result > ^uint64(4095) {
 		err = unix.Errno(-result)

@@ -103,6 +103,7 @@ type session struct {
 	resumeTID  int   // of the old requests to resume ("Hc"): 0 and -1 are any and all
 	threadList []int // not yet told by qsThreadInfo
 	registers  *registerFile
+	maps       string                 // /proc/PID/maps, as of this stop; "": not read
 	points     map[point]bool         // inserted
 	children   map[int]bool           // forked and let go, and gdb knows them
 	files      map[int]*openFile      // by the descriptor that the client has
