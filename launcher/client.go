@@ -208,8 +208,8 @@ func one(pid int, what string, fits func(Status) bool) (Status, error) {
 	return Status{}, fmt.Errorf("several processes are %s: choose one by --pid: %s", what, strings.Join(pids, ", "))
 }
 
-// Resume lets a held process run. Without a supervisor it takes out what breakpoints a
-// debugger has left, and sends SIGCONT itself, to a process of the same uid or as root.
+// Resume lets a held process run. Without a supervisor it first takes out what breakpoints a
+// debugger has left, of a process that runs, too, of the same uid or as root.
 func Resume(pid int) (Status, error) {
 	st, err := one(pid, "held", func(st Status) bool { return st.State == Held })
 	if err != nil {
@@ -229,11 +229,16 @@ func Resume(pid int) (Status, error) {
 	switch st.State {
 	case Attached:
 		return st, fmt.Errorf("process %d is traced by process %d (%s); detach there", st.PID, st.Tracer, procfs.Comm(st.Tracer))
-	case Running:
-		return st, nil
 	}
-	// A debugger may have died with its supervisor. Where Yama forbids the look
-	// nothing can be done, and mostly nothing is left.
+	// A debugger may have died with its supervisor, and left breakpoints.
+	err = tracee.Repair(st.PID)
+	if refused := errors.Is(err, fs.ErrPermission); st.State == Running && refused || err == nil {
+		st.State, st.Since = Running, now()
+		return st, nil
+	} else if !refused {
+		return st, fmt.Errorf("take breakpoints out of process %d: %w", st.PID, err)
+	}
+	// Where Yama forbids the attach, memory may still be within reach; mostly nothing is left there.
 	if err := tracee.RestoreText(st.PID); err != nil && !errors.Is(err, fs.ErrPermission) {
 		return st, fmt.Errorf("take breakpoints out of process %d: %w; `kill -CONT %d` resumes it as it is", st.PID, err, st.PID)
 	}

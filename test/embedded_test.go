@@ -53,6 +53,29 @@ func TestEmbeddedSupervisorKilled(t *testing.T) {
 	}
 }
 
+// The supervisor killed while the program runs with breakpoints: they stay in memory and in debug registers until `resume`
+// takes them out.
+func TestResumeTakesOutWhatAKilledSupervisorLeft(t *testing.T) {
+	tour := fixture(t, "bin/test/tour")
+	s := hold(t, "debug", tour, "later")
+	startClient(t, "gdb", tour, s.port, "break main", "continue", "break tour::leaf", "watch tour::watched", "continue &")
+	eventually(t, "it waits", func() bool { return state(t, s.pid()) == "S" })
+	_ = unix.Kill(s.supervisor(), unix.SIGKILL)
+	eventually(t, "nobody traces it", func() bool { return tracer(t, s.pid()) == 0 })
+	if state := s.statusJSON()[0]; state.str("state") != "running" || state.num("supervisor") != 0 {
+		t.Fatalf("status %v", state)
+	}
+	if len(foreignText(t, s.pid())) == 0 {
+		t.Fatal("no breakpoint is left: this proves nothing")
+	}
+	run(t, cli(t), "resume", "--pid", fmt.Sprint(s.pid()))
+	sameText(t, s.pid())
+	_ = unix.Kill(s.pid(), unix.SIGUSR1)
+	if st := s.status(); !st.Exited() || st.ExitStatus() != 7 {
+		t.Fatalf("wait status %#x", st)
+	}
+}
+
 func exists(path string) bool {
 	_, err := os.Lstat(path)
 	return err == nil

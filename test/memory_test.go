@@ -80,6 +80,14 @@ func pc(t testing.TB, pid int) uint64 {
 // and the loader, with the files: no breakpoint byte may be left.
 func sameText(t testing.TB, pid int) {
 	t.Helper()
+	if foreign := foreignText(t, pid); len(foreign) > 0 {
+		t.Fatal(foreign[0])
+	}
+}
+
+// foreignText says which bytes are not those of the files.
+func foreignText(t testing.TB, pid int) (foreign []string) {
+	t.Helper()
 	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
 	if err != nil {
 		t.Fatal(err)
@@ -113,7 +121,7 @@ func sameText(t testing.TB, pid int) {
 		if !bytes.Equal(a, b) {
 			for i := range a {
 				if a[i] != b[i] {
-					t.Fatalf("%s+%#x is %#x in memory and %#x in the file", path, offset+uint64(i), a[i], b[i])
+					foreign = append(foreign, fmt.Sprintf("%s+%#x is %#x in memory and %#x in the file", path, offset+uint64(i), a[i], b[i]))
 				}
 			}
 		}
@@ -122,4 +130,5 @@ func sameText(t testing.TB, pid int) {
 	if compared == 0 {
 		t.Fatal("no executable mapping was found")
 	}
+	return foreign
 }

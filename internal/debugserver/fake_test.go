@@ -90,6 +90,8 @@ func (f *fake) RemoveAll() error                                             { r
 func (f *fake) ReportEvents(tracee.Events)                                   {}
 func (f *fake) PassSignals(map[unix.Signal]bool)                             {}
 func (f *fake) Call(int, uint64, ...uint64) (uint64, error)                  { return 0x1000, nil }
+func (f *fake) Alarm() int                                                   { return -1 }
+func (f *fake) Notice() error                                                { return nil }
 func (f *fake) Guard() error                                                 { return nil }
 func (f *fake) Detach(bool) error                                            { f.gone = true; return nil }
 func (f *fake) Kill() (tracee.Stop, error) {

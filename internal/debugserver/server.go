@@ -127,12 +127,17 @@ func (c *session) close() {
 func (c *session) serve() (Ending, error) {
 	// A stop that lasts is guarded against the end of this process; bursts of steps stay free of what that costs. An error shows
 	// at the next request.
-	guard := func() { _ = c.target.Guard() }
+	idle := func() (alarm int) {
+		_ = c.target.Guard()
+		return c.target.Alarm()
+	}
 	for c.ending == nil {
-		event, err := c.conn.Next(guard)
+		event, err := c.conn.Next(idle)
 		switch {
 		case err != nil:
 			c.lose(err)
+		case event.Alarm:
+			_ = c.target.Notice()
 		case event.Interrupt: // it stands already
 		default:
 			if reply, silent := c.answer(event.Payload); !silent {

@@ -28,6 +28,8 @@ type Target interface {
 	PassSignals(signals map[unix.Signal]bool)
 	Call(tid int, number uint64, args ...uint64) (uint64, error)
 	Guard() error
+	Alarm() int
+	Notice() error
 	Detach(stopped bool) error
 	Kill() (tracee.Stop, error)
 }

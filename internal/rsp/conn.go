@@ -12,10 +12,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An Event is what a client sent: a packet, or the wish for a stop.
+// An Event is what a client sent: a packet, or the wish for a stop; or that there is something else to look after.
 type Event struct {
 	Payload   string // of a packet, escapes undone
 	Interrupt bool   // no packet: the interrupt byte
+	Alarm     bool   // no packet: the descriptor that idle returned
 }
 
 // idleAfter is how long a client is silent before it counts as idle.
@@ -51,9 +52,9 @@ func NewConn(file *os.File, first []byte) (*Conn, error) {
 	return c, nil
 }
 
-// Next waits for an event. idle is called once when none has come for a while (100 ms). The error is io.EOF after an orderly
-// end by the client.
-func (c *Conn) Next(idle func()) (Event, error) {
+// Next waits for an event. idle is called once when none has come for a while (100 ms); the descriptor that it returns is waited for
+// as well, unless it is negative. The error is io.EOF after an orderly end by the client.
+func (c *Conn) Next(idle func() (alarm int)) (Event, error) {
 	for {
 		if event, ok, err := c.parsed(); ok || err != nil {
 			return event, err
@@ -61,10 +62,12 @@ func (c *Conn) Next(idle func()) (Event, error) {
 		switch n, err := unix.Read(c.fd, c.buf[:]); {
 		case err == unix.EINTR:
 		case err == unix.EAGAIN:
-			idle()
-			poll := []unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLIN}}
+			poll := []unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLIN}, {Fd: int32(idle()), Events: unix.POLLIN}}
 			if _, err := unix.Poll(poll, -1); err != nil && err != unix.EINTR {
 				return Event{}, err
+			}
+			if poll[1].Revents != 0 {
+				return Event{Alarm: true}, nil
 			}
 		case err != nil:
 			return Event{}, err

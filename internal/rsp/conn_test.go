@@ -44,6 +44,8 @@ func expect(t *testing.T, conn net.Conn, want string) {
 	}
 }
 
+func never() int { return -1 }
+
 func send(t *testing.T, conn net.Conn, s string) {
 	t.Helper()
 	if _, err := io.WriteString(conn, s); err != nil {
@@ -53,7 +55,7 @@ func send(t *testing.T, conn net.Conn, s string) {
 
 func next(t *testing.T, c *Conn) Event {
 	t.Helper()
-	event, err := c.Next(func() {})
+	event, err := c.Next(never)
 	if err != nil {
 		t.Fatalf("the connection is lost: %v", err)
 	}
@@ -111,9 +113,10 @@ func TestBinaryData(t *testing.T) {
 func TestIdleIsTold(t *testing.T) {
 	c, client := server(t, "")
 	idle := 0
-	event, err := c.Next(func() {
+	event, err := c.Next(func() int {
 		idle++
 		send(t, client, "$g#67")
+		return -1
 	})
 	if err != nil || event.Payload != "g" || idle != 1 {
 		t.Errorf("event %+v, %v, idle %d times", event, err, idle)
@@ -124,7 +127,7 @@ func TestALostConnection(t *testing.T) {
 	c, client := server(t, "")
 	send(t, client, "$qSup")
 	_ = client.Close()
-	if event, err := c.Next(func() {}); err != io.EOF {
+	if event, err := c.Next(never); err != io.EOF {
 		t.Errorf("event %+v, %v", event, err)
 	}
 }
@@ -132,7 +135,7 @@ func TestALostConnection(t *testing.T) {
 func TestTooLongAPacketEndsTheConnection(t *testing.T) {
 	c, client := server(t, "")
 	go func() { _, _ = client.Write(append([]byte{'$'}, make([]byte, MaxPacket+1)...)) }()
-	if event, err := c.Next(func() {}); err != ErrTooLong {
+	if event, err := c.Next(never); err != ErrTooLong {
 		t.Errorf("event %+v, %v", event, err)
 	}
 }
@@ -218,7 +221,7 @@ func FuzzConn(f *testing.F) {
 		// After the stream comes one packet more, which noise may swallow.
 		go func() { _, _ = theirs.Write(packet); _ = theirs.(*net.UnixConn).CloseWrite() }()
 		for {
-			event, err := c.Next(func() {})
+			event, err := c.Next(never)
 			if err != nil {
 				break
 			}

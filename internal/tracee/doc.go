@@ -8,7 +8,7 @@
 //	             points_linux*.go                     breakpoints and watchpoints
 //	             regs_linux*.go, access_linux.go      registers, siginfo, memory
 //	             call_linux.go                        system calls in the process
-//	RestoreText, StepBack                             repairing what a dead debugger left
+//	Repair, RestoreText, StepBack                     repairing what a dead debugger left
 //
 // ptrace requests must come from the thread that became the tracer. Functions
 // here that make such requests lock the calling goroutine to its thread and

@@ -24,6 +24,7 @@ type Process struct {
 	strays  map[int]unix.WaitStatus // first stops of threads whose creation is not reported yet
 	mem     *Memory
 	points  points
+	alarm   *alarm
 	events  Events
 	pass    map[unix.Signal]bool
 	gone    *Stop // the process has ended, or is released
@@ -130,13 +131,19 @@ var (
 // where it is, and will run at Resume without a SIGCONT that anybody sees.
 func Seize(pid int) (*Process, error) {
 	muteStops()
+	alarm, err := newAlarm()
+	if err != nil {
+		return nil, err
+	}
 	p := &Process{
 		pid:     pid,
 		threads: map[int]*thread{},
 		strays:  map[int]unix.WaitStatus{},
 		points:  newPoints(),
+		alarm:   alarm,
 	}
 	if err := p.seize(); err != nil {
+		_ = alarm.event.Close()
 		return nil, err
 	}
 	return p, nil

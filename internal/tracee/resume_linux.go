@@ -306,9 +306,9 @@ func (p *Process) note(tid int, status unix.WaitStatus) error {
 	return nil
 }
 
-// end records that the process is gone.
+// end records that the process is gone, or no longer ours.
 func (p *Process) end(stop Stop) {
 	p.gone = &stop
 	clear(p.threads)
-	_ = p.mem.Close()
+	_, _ = p.mem.Close(), p.alarm.event.Close()
 }

@@ -113,8 +113,7 @@ func (p *Process) Detach(stopped bool) error {
 		return err
 	}
 	p.releaseThreads()
-	_ = p.mem.Close()
-	p.gone = &Stop{}
+	p.end(Stop{})
 	if stopped {
 		return settle(p.pid)
 	}

@@ -2,11 +2,26 @@ package tracee
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"strings"
 )
+
+// Repair takes out what a dead debugger has left in a process that nobody traces, in memory and in debug registers, and
+// lets it run. The error is also that of an attach.
+func Repair(pid int) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	p, err := Seize(pid)
+	if err != nil {
+		return err
+	}
+	err = errors.Join(RestoreText(pid), p.armAll())
+	return errors.Join(err, p.Detach(false))
+}
 
 // RestoreText makes the executable pages of a stopped process equal to the files
 // they come from: it takes out the breakpoints that a dead debugger left behind. It
