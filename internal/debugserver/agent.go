@@ -87,7 +87,8 @@ func (x agentExpression) evaluate(ctx agentContext) (uint64, error) {
 			return 0, err
 		}
 		if op == opEnd {
-			return m.pop(), m.err
+			value := m.pop()
+			return value, m.err
 		}
 		if m.execute(byte(op)); m.err != nil {
 			return 0, m.err

@@ -579,3 +579,92 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		_ = killer.Wait()
 	}
 }
+
+// A condition sees the thread at the breakpoint and the memory as the program wrote it; a false one is as if there were no
+// breakpoint.
+func TestConditions(t *testing.T) {
+	s := begin(t, "together", "100")
+	at, other := symbols["hit_count"], s.insert(tracee.SoftwareExecute, "hit_write", 0)
+	calls := 0
+	when := func(tid int) bool {
+		calls++
+		if pc := s.pc(tid); pc != at {
+			t.Errorf("the condition sees thread %d at %#x, want %#x", tid, pc, at)
+		}
+		for _, addr := range []uint64{at, other} {
+			b := make([]byte, 8)
+			if n, err := s.ReadMemory(addr, b); n != 8 || err != nil || !bytes.Equal(b, onDisk(t, addr)) {
+				t.Errorf("the condition reads % x, %v at %#x, want % x", b[:n], err, addr, onDisk(t, addr))
+			}
+		}
+		return calls == 500
+	}
+	if err := s.Insert(tracee.SoftwareExecute, at, 0, when); err != nil {
+		t.Fatal(err)
+	}
+	if stop := s.resume(); stop.Reason != tracee.Breakpoint || calls != 500 {
+		t.Fatalf("it stopped with %+v after %d calls of the condition", stop, calls)
+	}
+	s.ends(0)
+	if calls != 800 {
+		t.Errorf("the condition was asked %d times, want 800", calls)
+	}
+}
+
+func TestConditionOfAHardwareBreakpoint(t *testing.T) {
+	s := begin(t, "count", "50")
+	calls := 0
+	when := func(int) bool { calls++; return calls == 30 }
+	if err := s.Insert(tracee.HardwareExecute, symbols["hit_count"], 0, when); err != nil {
+		t.Fatal(err)
+	}
+	if stop := s.resume(); stop.Reason != tracee.HardwareBreakpoint || calls != 30 {
+		t.Fatalf("it stopped with %+v after %d calls of the condition", stop, calls)
+	}
+	s.ends(0)
+}
+
+// A tracer that looks at a stopped process must not keep it from ending: its parent hears of the end only after the tracer.
+func TestKilledWhileStopped(t *testing.T) {
+	s := waiting(t)
+	for range 2 { // what happened before is nothing to tell
+		if alarm := s.Alarm(); alarm < 0 {
+			t.Fatal("no alarm")
+		}
+		go s.Interrupt()
+		if stop := s.resume(); stop.Reason != tracee.Interrupted {
+			t.Fatalf("it stopped with %+v", stop)
+		}
+	}
+	if err := unix.Kill(s.pid, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	for s.Alarm() >= 0 {
+		poll := []unix.PollFd{{Fd: int32(s.Alarm()), Events: unix.POLLIN}}
+		if n, err := unix.Poll(poll, int(patience.Milliseconds())); n != 1 && err != unix.EINTR {
+			t.Fatalf("no alarm: %v", err)
+		}
+		if err := s.Notice(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.parentSees(128 + int(unix.SIGKILL))
+	if stop := s.resume(); stop.Reason != tracee.Killed || stop.Signal != unix.SIGKILL {
+		t.Errorf("it stopped with %+v", stop)
+	}
+}
+
+// A child of vfork that runs while its parent is told of, with a breakpoint set in the memory that both use.
+func TestVForkThatIsTold(t *testing.T) {
+	s := begin(t, "vfork")
+	s.insert(tracee.SoftwareExecute, "hit_count", 0)
+	s.insert(tracee.SoftwareExecute, "execl", 0)
+	s.ReportEvents(tracee.Events{VFork: true})
+	s.PassSignals(map[unix.Signal]bool{unix.SIGCHLD: true})
+	for _, want := range []tracee.Reason{tracee.VForked, tracee.VForkDone, tracee.Breakpoint} {
+		if stop := s.resume(); stop.Reason != want {
+			t.Fatalf("it stopped with %+v, want %v", stop, want)
+		}
+	}
+	s.ends(0)
+}
