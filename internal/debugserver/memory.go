@@ -155,6 +155,11 @@ func (c *session) insert(args string) (string, error) {
 	if c.children[c.tid] {
 		return "OK", nil
 	}
+	if c.points[p] {
+		if err := c.target.Remove(p.kind, p.addr, p.length); err != nil {
+			return "", err
+		}
+	}
 	if err := c.target.Insert(p.kind, p.addr, p.length, when); err != nil {
 		return "", pointError(p, err)
 	}

@@ -25,15 +25,16 @@ type hardwarePoint struct {
 	addr   uint64
 	length int
 	when   Condition // of HardwareExecute
-	used   bool
+	count  int
 }
 
 func newPoints() points {
 	return points{software: map[uint64]Condition{}, planted: map[uint64][]byte{}, hardware: make([]hardwarePoint, debugRegisters)}
 }
 
-// Insert sets a breakpoint or watchpoint, or changes the condition of one. length is 1, 2, 4 or 8 for watchpoints and unused
-// otherwise; when is for breakpoints, and may be nil.
+// Insert sets a breakpoint or watchpoint; Remove takes it out. Each watchpoint and hardware breakpoint counts: as many Removes as
+// Inserts. length is that of a watchpoint, which may take several debug registers, and unused otherwise; when is for
+// breakpoints, and may be nil.
 func (p *Process) Insert(kind PointKind, addr uint64, length int, when Condition) error {
 	if p.gone != nil {
 		return ErrNoProcess
@@ -45,23 +46,84 @@ func (p *Process) Insert(kind PointKind, addr uint64, length int, when Condition
 		p.points.software[addr] = when
 		return nil
 	}
-	point := newHardwarePoint(kind, addr, length, when)
-	if err := debugControlFor(point); err != nil {
+	pieces, err := pieces(kind, addr, length, when)
+	if err != nil {
 		return err
 	}
-	i := p.points.find(point)
-	if i >= 0 {
-		p.points.hardware[i] = point
-		return nil
+	claimed := 0
+	for claimed < len(pieces) && p.claim(pieces[claimed]) {
+		claimed++
 	}
-	if i = slices.IndexFunc(p.points.hardware, func(h hardwarePoint) bool { return !h.used }); i < 0 {
-		return ErrNoRoom
+	if err = ErrNoRoom; claimed == len(pieces) {
+		err = p.armAll() // which refuses what is no address of a program
 	}
-	p.points.hardware[i] = point
-	return p.armAll()
+	if err != nil {
+		for _, piece := range pieces[:claimed] {
+			p.release(piece)
+		}
+		return errors.Join(err, p.armAll())
+	}
+	return nil
 }
 
-// Remove undoes an Insert; of a point that is not there it does nothing.
+// pieces cuts what is watched into parts that a debug register can watch each: 1, 2, 4 or 8 bytes, aligned.
+func pieces(kind PointKind, addr uint64, length int, when Condition) ([]hardwarePoint, error) {
+	if kind == HardwareExecute {
+		length = 1
+	}
+	if err := canWatch(kind); err != nil {
+		return nil, err
+	}
+	if length <= 0 {
+		return nil, fmt.Errorf("watch %d bytes: %w", length, unix.EINVAL)
+	}
+	var list []hardwarePoint
+	for length > 0 {
+		size := 8
+		for size > length || addr%uint64(size) != 0 {
+			size /= 2
+		}
+		list = append(list, hardwarePoint{kind, addr, size, when, 1})
+		addr, length = addr+uint64(size), length-size
+	}
+	return list, nil
+}
+
+// claim gives a point a debug register, or its share of one that has the same; false: all are in use.
+func (p *Process) claim(point hardwarePoint) bool {
+	free := -1
+	for i, h := range p.points.hardware {
+		if h.same(point) {
+			p.points.hardware[i].count++
+			return true
+		}
+		if h.count == 0 && free < 0 {
+			free = i
+		}
+	}
+	if free < 0 {
+		return false
+	}
+	p.points.hardware[free] = point
+	return true
+}
+
+// release undoes one claim; of a point that is not there it does nothing.
+func (p *Process) release(point hardwarePoint) {
+	i := slices.IndexFunc(p.points.hardware, point.same)
+	if i < 0 {
+		return
+	}
+	if p.points.hardware[i].count--; p.points.hardware[i].count == 0 {
+		p.points.hardware[i] = hardwarePoint{}
+	}
+}
+
+func (h hardwarePoint) same(o hardwarePoint) bool {
+	return h.count > 0 && o.count > 0 && h.kind == o.kind && h.addr == o.addr && h.length == o.length
+}
+
+// Remove undoes one Insert; of a point that is not there it does nothing.
 func (p *Process) Remove(kind PointKind, addr uint64, length int) error {
 	if p.gone != nil {
 		return ErrNoProcess
@@ -70,26 +132,14 @@ func (p *Process) Remove(kind PointKind, addr uint64, length int) error {
 		delete(p.points.software, addr)
 		return nil
 	}
-	i := p.points.find(newHardwarePoint(kind, addr, length, nil))
-	if i < 0 {
-		return nil
+	pieces, err := pieces(kind, addr, length, nil)
+	if err != nil {
+		return err
 	}
-	p.points.hardware[i] = hardwarePoint{}
+	for _, piece := range pieces {
+		p.release(piece)
+	}
 	return p.armAll()
-}
-
-func newHardwarePoint(kind PointKind, addr uint64, length int, when Condition) hardwarePoint {
-	if kind == HardwareExecute {
-		length = 1
-	}
-	return hardwarePoint{kind, addr, length, when, true}
-}
-
-// find returns the debug register that holds a point, -1 if none does.
-func (ps *points) find(point hardwarePoint) int {
-	return slices.IndexFunc(ps.hardware, func(h hardwarePoint) bool {
-		return h.used && h.kind == point.kind && h.addr == point.addr && h.length == point.length
-	})
 }
 
 // RemoveAll takes out all breakpoints and watchpoints.
@@ -98,7 +148,7 @@ func (p *Process) RemoveAll() error {
 		return nil
 	}
 	p.lift()
-	armed := slices.ContainsFunc(p.points.hardware, func(h hardwarePoint) bool { return h.used })
+	armed := slices.ContainsFunc(p.points.hardware, func(h hardwarePoint) bool { return h.count > 0 })
 	p.points = newPoints()
 	if armed {
 		return p.armAll()

@@ -18,20 +18,10 @@ const (
 	debugOffset    = 848 // of u_debugreg in struct user (sys/user.h)
 )
 
-// debugControlFor refuses what the registers cannot watch.
-func debugControlFor(h hardwarePoint) error {
-	switch h.kind {
-	case ReadWatch:
+// canWatch refuses what the debug registers cannot do.
+func canWatch(kind PointKind) error {
+	if kind == ReadWatch {
 		return fmt.Errorf("%w: this processor watches writes, or reads and writes", ErrUnsupported)
-	case WriteWatch, AccessWatch:
-		switch h.length {
-		case 1, 2, 4, 8:
-		default:
-			return fmt.Errorf("%w: %d bytes; a debug register watches 1, 2, 4 or 8", ErrUnsupported, h.length)
-		}
-		if h.addr%uint64(h.length) != 0 {
-			return fmt.Errorf("%w: %#x is not aligned to %d bytes", ErrUnsupported, h.addr, h.length)
-		}
 	}
 	return nil
 }
@@ -40,7 +30,7 @@ func debugControlFor(h hardwarePoint) error {
 func (p *Process) armThread(tid int) error {
 	control := uint64(0)
 	for i, h := range p.points.hardware {
-		if !h.used {
+		if h.count == 0 {
 			continue
 		}
 		kind := map[PointKind]uint64{HardwareExecute: 0, WriteWatch: 1, AccessWatch: 3}[h.kind]
@@ -55,7 +45,7 @@ func (p *Process) armThread(tid int) error {
 		return fmt.Errorf("clear the debug registers of thread %d: %w", tid, err)
 	}
 	for i, h := range p.points.hardware {
-		if !h.used {
+		if h.count == 0 {
 			continue
 		}
 		if err := pokeDebug(tid, i, h.addr); err != nil {
@@ -83,7 +73,7 @@ func (p *Process) judgeDebug(t *thread) (Stop, bool, error) {
 		return Stop{}, false, err
 	}
 	for i, h := range p.points.hardware {
-		if status&(1<<i) == 0 || !h.used {
+		if status&(1<<i) == 0 || h.count == 0 {
 			continue
 		}
 		stop := Stop{Reason: Watchpoint, TID: t.tid, Signal: unix.SIGTRAP, Address: h.addr, Access: h.kind}

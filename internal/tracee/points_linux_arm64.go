@@ -10,7 +10,7 @@ const breakpointSize = 0
 
 const debugRegisters = 0
 
-func debugControlFor(hardwarePoint) error {
+func canWatch(PointKind) error {
 	return fmt.Errorf("%w: hardware breakpoints on arm64", ErrUnsupported)
 }
 

@@ -421,6 +421,33 @@ func TestWatchpointOfAThreadToCome(t *testing.T) {
 	s.ends(0)
 }
 
+// What no single debug register can watch takes several, and what does not fit takes none.
+func TestWatchpointOfManyBytes(t *testing.T) {
+	s := begin(t, "write")
+	s.insert(tracee.SoftwareExecute, "hit_count", 0)
+	s.resume()
+	watched := symbols["watched"]
+	if err := s.Insert(tracee.WriteWatch, watched-1, 33, nil); !errors.Is(err, tracee.ErrNoRoom) {
+		t.Fatalf("33 bytes: %v", err)
+	}
+	if err := s.Insert(tracee.WriteWatch, 1<<63, 8, nil); err == nil {
+		t.Fatal("the kernel's memory is watched")
+	}
+	if err := s.Insert(tracee.WriteWatch, watched-3, 19, nil); err != nil { // 1, 2, 8 and 8 bytes
+		t.Fatal(err)
+	}
+	if stop := s.resume(); stop.Reason != tracee.Watchpoint || stop.Address != watched {
+		t.Fatalf("it stopped with %+v, want the watchpoint", stop)
+	}
+	if err := s.Insert(tracee.HardwareExecute, watched, 0, nil); !errors.Is(err, tracee.ErrNoRoom) {
+		t.Fatalf("a fifth debug register: %v", err)
+	}
+	if err := s.Remove(tracee.WriteWatch, watched-3, 19); err != nil {
+		t.Fatal(err)
+	}
+	s.ends(0)
+}
+
 func TestHardwareBreakpoint(t *testing.T) {
 	s := begin(t, "count", "3")
 	at := s.insert(tracee.HardwareExecute, "hit_count", 0)
