@@ -197,6 +197,11 @@ func (c *session) stopped(stop tracee.Stop, h heeding) (string, error) {
 		return "", errSilent
 	}
 	c.choose(0)
+	if stop.Reason == tracee.Execed { // what was in the old memory
+		clear(c.points)
+		clear(c.mapped)
+		clear(c.symbols)
+	}
 	if stop.Reason == tracee.Forked || stop.Reason == tracee.VForked {
 		c.children[stop.Child] = true
 	}
