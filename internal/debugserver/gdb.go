@@ -119,8 +119,12 @@ func gdbStopReply(c *session) string {
 	if stop.Reason == tracee.ThreadExited {
 		return fmt.Sprintf("w%02x;%s", stop.Status&0xff, c.threadID(stop.TID))
 	}
+	interrupted := unix.SIGINT
+	if !c.ran { // nobody has sent one: no signal, as gdbserver says, for gdb may pass on what it is told
+		interrupted = 0
+	}
 	b := make([]byte, 0, 1024)
-	b = fmt.Appendf(b, "T%02x%sthread:%s;", toGDB(stopSignal(stop, unix.SIGINT)), c.gdbReason(stop), c.threadID(c.last.TID))
+	b = fmt.Appendf(b, "T%02x%sthread:%s;", toGDB(stopSignal(stop, interrupted)), c.gdbReason(stop), c.threadID(c.last.TID))
 	return string(c.appendGeneral(b, stop.TID))
 }
 

@@ -148,7 +148,7 @@ type heeding struct {
 // run resumes the process and waits for the next stop. Meanwhile it heeds the client: an interrupt stops the
 // process (GDB manual, "Interrupts"), and so does the end of the client.
 func (c *session) run(p plan) (string, error) {
-	c.maps = ""
+	c.ran, c.maps = true, ""
 	var h heeding
 	if err := c.conn.Watch(func(event rsp.Event, err error) { c.heed(&h, event, err) }); err != nil {
 		return "", err

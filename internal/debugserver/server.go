@@ -17,6 +17,7 @@ import (
 type Server struct {
 	target Target
 	last   tracee.Stop
+	ran    bool // last is no longer the stop of the attach
 }
 
 // New serves a process that is stopped.
