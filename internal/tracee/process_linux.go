@@ -49,6 +49,7 @@ type thread struct {
 	trap    trap   // what a SIGTRAP was
 	doing   Action // while it runs, and until it is resumed anew
 	started bool   // its first stop is behind it
+	moved   bool   // SetRegset has changed its program counter since it stopped
 }
 
 // Reason says why a process stopped.

@@ -47,13 +47,17 @@ func (p *Process) SetRegset(tid int, note int, regs []byte) error {
 	if err != nil {
 		return err
 	}
-	t.known = 0
 	if len(regs) == 0 {
 		return fmt.Errorf("write register set %#x of thread %d: %w", note, tid, unix.EINVAL)
 	}
+	before, _ := t.pc()
 	vec := unix.Iovec{Base: &regs[0], Len: uint64(len(regs))}
 	if err := regsetCall(unix.PTRACE_SETREGSET, tid, note, &vec); err != nil {
 		return fmt.Errorf("write register set %#x of thread %d: %w", note, tid, err)
+	}
+	t.known = 0
+	if after, _ := t.pc(); after != before {
+		t.moved = true
 	}
 	return nil
 }

@@ -101,8 +101,8 @@ func (p *Process) untold() *thread {
 	return found
 }
 
-// stepOff moves each thread that is to run off the breakpoint it stands on: by one step, alone, without that breakpoint in
-// memory.
+// stepOff moves each thread that is to run off the breakpoint it stopped at: by one step, alone, without that breakpoint in
+// memory. A breakpoint that a client has put it on is one to hit.
 func (p *Process) stepOff() error {
 	for _, t := range p.sorted() {
 		if p.gone != nil || p.threads[t.tid] != t || !t.doing.Run || t.untold || p.asked.Load() {
@@ -115,7 +115,7 @@ func (p *Process) stepOff() error {
 		if err != nil {
 			return err
 		}
-		if !p.breakpointAt(pc) {
+		if !p.breakpointAt(pc) || t.moved {
 			continue
 		}
 		p.liftOne(pc)
@@ -225,7 +225,7 @@ func (p *Process) start(t *thread) error {
 	case err != nil:
 		return fmt.Errorf("resume thread %d: %w", t.tid, err)
 	}
-	t.running, t.status, t.known = true, 0, 0
+	t.running, t.moved, t.status, t.known = true, false, 0, 0
 	return nil
 }
 
