@@ -23,6 +23,7 @@ func init() {
 		requests: requests{
 			"qSupported":          (*session).gdbSupported,
 			"x":                   (*session).readBinary,
+			"qCRC:":               (*session).checksum,
 			"qXfer:threads:read:": transfer((*session).threads),
 			"qSymbol:":            (*session).symbol,
 			"qGetTLSAddr:":        (*session).threadLocal,

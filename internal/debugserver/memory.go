@@ -114,6 +114,39 @@ func (c *session) search(args string) (string, error) {
 	return "0", nil
 }
 
+// checksum is GDB manual, "General Query Packets", qCRC: for compare-sections, which would read all of it otherwise.
+func (c *session) checksum(args string) (string, error) {
+	n, err := numbers(args, ",", 2)
+	if err != nil {
+		return "", err
+	}
+	sum := ^uint32(0)
+	for at, left := n[0], n[1]; left > 0; {
+		b, err := c.read(at, left)
+		if err != nil {
+			return "", err
+		}
+		for _, octet := range b {
+			sum = sum<<8 ^ crcTable[byte(sum>>24)^octet]
+		}
+		at, left = at+uint64(len(b)), left-uint64(len(b))
+	}
+	return fmt.Sprintf("C%x", sum), nil
+}
+
+// crcTable is of the polynomial 0x04c11db7, highest bit first; hash/crc32 has the lowest first.
+var crcTable = func() (table [256]uint32) {
+	for i := range table {
+		sum := uint32(i) << 24
+		for range 8 {
+			carry := sum >> 31
+			sum = sum<<1 ^ carry*0x04c11db7
+		}
+		table[i] = sum
+	}
+	return table
+}()
+
 // A point is what Z and z name.
 type point struct {
 	kind   tracee.PointKind

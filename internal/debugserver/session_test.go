@@ -41,7 +41,7 @@ func TestRepliesOfBothDialects(t *testing.T) {
 		{"an unknown request", "qNobodyAsksThis", ""},
 		{"an unknown verb", "vMustReplyEmpty", ""},
 		{"an empty packet", "", ""},
-		{"another request that begins like a known one", "qCRC:0,1", ""},
+		{"another request that begins like a known one", "qCs:0,1", ""},
 		{"memory", "m10,4", "00000000"},
 		{"memory up to its end", "mfffe,10", "0000"},
 		{"memory without end", "m0,ffffffffffffffff", strings.Repeat("00", maxRead)},
@@ -99,6 +99,18 @@ func (w *written) ReadMemory(addr uint64, b []byte) (int, error) {
 		return len(b), nil
 	}
 	return w.fake.ReadMemory(addr, b)
+}
+
+// The check value of this sum, which catalogues call CRC-32/MPEG-2.
+func TestChecksum(t *testing.T) {
+	f := newFake()
+	copy(f.memory[0x100:], "123456789")
+	c := talk(t, f, false)
+	for request, want := range map[string]string{"qCRC:100,9": "C376e6e7", "qCRC:100,0": "Cffffffff", "qCRC:fffe,3": "E01", "qCRC:100": "E01"} {
+		if got, _ := c.answer(request); got != want {
+			t.Errorf("%s gives %q, want %q", request, got, want)
+		}
+	}
 }
 
 func TestErrorTextGoesToWhoAskedForIt(t *testing.T) {
