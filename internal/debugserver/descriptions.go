@@ -34,10 +34,11 @@ func gdbDescription(f *registerFile) string {
 // gdbGroups are the groups that are not gdb's guess.
 var gdbGroups = map[string]string{"float": "float", "vector": "vector", "system": "system"}
 
-const vectorTypes = `<vector id="v4f" type="ieee_single" count="4"/><vector id="v2d" type="ieee_double" count="2"/>` +
+const vectorTypes = `<vector id="v8bf16" type="bfloat16" count="8"/><vector id="v8h" type="ieee_half" count="8"/>` +
+	`<vector id="v4f" type="ieee_single" count="4"/><vector id="v2d" type="ieee_double" count="2"/>` +
 	`<vector id="v16i8" type="int8" count="16"/><vector id="v8i16" type="int16" count="8"/>` +
 	`<vector id="v4i32" type="int32" count="4"/><vector id="v2i64" type="int64" count="2"/>` +
-	`<union id="%s"><field name="v4_float" type="v4f"/><field name="v2_double" type="v2d"/>` +
+	`<union id="%s"><field name="v8_bfloat16" type="v8bf16"/><field name="v8_half" type="v8h"/><field name="v4_float" type="v4f"/><field name="v2_double" type="v2d"/>` +
 	`<field name="v16_int8" type="v16i8"/><field name="v8_int16" type="v8i16"/><field name="v4_int32" type="v4i32"/>` +
 	`<field name="v2_int64" type="v2i64"/><field name="uint128" type="uint128"/></union>`
 
