@@ -263,7 +263,7 @@ func (s *session) clientSaid() (how, error) {
 			break
 		}
 		payload := rsp.Payload(token)
-		leaving := isDetach(payload)
+		leaving := isDetach(payload, s.pid)
 		if leaving || isKill(payload) {
 			if flush() != nil {
 				return s.serverGone()
@@ -647,8 +647,9 @@ func (s *session) eatAck() error {
 // The packets below are those of the GDB manual, "Remote Protocol", "Packets" and "Stop
 // Reply Packets".
 
-func isDetach(p []byte) bool {
-	return string(p) == "D" || bytes.HasPrefix(p, []byte("D;"))
+// isDetach: gdb detaches from a forked child likewise, by its process id, and stays.
+func isDetach(p []byte, pid int) bool {
+	return string(p) == "D" || string(p) == fmt.Sprintf("D;%x", pid)
 }
 
 func isKill(p []byte) bool { return string(p) == "k" }
