@@ -47,6 +47,7 @@ var gdbTypes = map[string]string{
 		"DF 10", "OF 11", "NT 14", "RF 16", "VM 17", "AC 18", "VIF 19", "VIP 20", "ID 21"),
 	"org.gnu.gdb.i386.sse": fmt.Sprintf(vectorTypes, "vec128") + flagsType("i386_mxcsr", "IE 0", "DE 1", "ZE 2", "OE 3",
 		"UE 4", "PE 5", "DAZ 6", "IM 7", "DM 8", "ZM 9", "OM 10", "UM 11", "PM 12", "FZ 15"),
+	"org.gnu.gdb.i386.avx512": fmt.Sprintf(vectorTypes, "vec128") + `<vector id="v2ui128" type="uint128" count="2"/>`,
 	"org.gnu.gdb.aarch64.fpu": fmt.Sprintf(vectorTypes, "aarch64v"),
 }
 

@@ -31,6 +31,16 @@ const (
 	avx     = 1 << 2 // in both
 )
 
+// Components of the XSAVE area beside AVX: the mask registers, the upper halves of zmm0 to zmm15, the whole of zmm16 to
+// zmm31, and the protection keys (Intel SDM, volume 1, 13.1).
+const (
+	maskComponent  = 5
+	zmmHalfs       = 6
+	zmmWholes      = 7
+	pkeysComponent = 9
+	avx512         = 1<<maskComponent | 1<<zmmHalfs | 1<<zmmWholes
+)
+
 const (
 	generalGroup = "General Purpose Registers"
 	floatGroup   = "Floating Point Registers"
@@ -42,12 +52,57 @@ func hasAVX(xstate []byte) bool {
 	return len(xstate) >= ymmHigh+16*16 && binary.LittleEndian.Uint64(xstate[xcr0:])&avx != 0
 }
 
+// cpuid is the instruction, with two of its results.
+func cpuid(leaf, subleaf uint32) (eax, ebx uint32)
+
+// component is where a component of the XSAVE area lies, which differs between processors (Intel SDM, volume 1, 13.5: CPUID
+// leaf 13).
+func component(number int) (offset, size int) {
+	a, b := cpuid(0xd, uint32(number))
+	return int(b), int(a)
+}
+
+// hasComponents tells likewise of the components whose bits are set.
+func hasComponents(xstate []byte, bits uint64) bool {
+	if len(xstate) < xstates || binary.LittleEndian.Uint64(xstate[xcr0:])&bits != bits {
+		return false
+	}
+	for i := range 64 {
+		if offset, size := component(i); bits>>i&1 != 0 && (size == 0 || len(xstate) < offset+size) {
+			return false
+		}
+	}
+	return true
+}
+
+// extended is a register in a component of the XSAVE area. A component that is in its initial state is marked as
+// present when it is written.
+func extended(name string, size, number, at int) *register {
+	offset, _ := component(number)
+	at += offset
+	return &register{name: name, size: size, set: ntXState, offset: at, special: &conversion{
+		read: func(set []byte) []byte {
+			if len(set) < at+size {
+				return nil
+			}
+			return set[at:][:size]
+		},
+		write: func(set, value []byte) {
+			if len(set) < at+size {
+				return
+			}
+			copy(set[at:][:size], value)
+			set[xstates+number/8] |= 1 << (number % 8)
+		},
+	}}
+}
+
 func generalRegister(name string, size int) *register {
 	return &register{name: name, size: size, set: ntPrstatus, offset: 8 * userRegs[name], typ: "int64", group: generalGroup, dwarf: -1}
 }
 
 // gdbFile is the order of gdb's amd64-linux (gdb/features/i386: 64bit-core, 64bit-sse, 64bit-linux, 64bit-segments,
-// 64bit-avx).
+// 64bit-avx, 64bit-avx512, 64bit-pkeys).
 func gdbFile(xstate []byte) *registerFile {
 	var list []*register
 	feature := "org.gnu.gdb.i386.core"
@@ -91,6 +146,28 @@ func gdbFile(xstate []byte) *registerFile {
 		for i := range 16 {
 			add(&register{name: fmt.Sprintf("ymm%dh", i), size: 16, set: ntXState, offset: ymmHigh + 16*i, special: ymmHalf(i), typ: "uint128"})
 		}
+	}
+	if hasComponents(xstate, avx512) {
+		feature = "org.gnu.gdb.i386.avx512"
+		for i := 16; i < 32; i++ {
+			add(extended(fmt.Sprintf("xmm%d", i), 16, zmmWholes, 64*(i-16))).typ = "vec128"
+		}
+		for i := 16; i < 32; i++ {
+			add(extended(fmt.Sprintf("ymm%dh", i), 16, zmmWholes, 64*(i-16)+16)).typ = "uint128"
+		}
+		for i := range 8 {
+			add(extended(fmt.Sprintf("k%d", i), 8, maskComponent, 8*i)).typ = "uint64"
+		}
+		for i := range 16 {
+			add(extended(fmt.Sprintf("zmm%dh", i), 32, zmmHalfs, 32*i)).typ = "v2ui128"
+		}
+		for i := 16; i < 32; i++ {
+			add(extended(fmt.Sprintf("zmm%dh", i), 32, zmmWholes, 64*(i-16)+32)).typ = "v2ui128"
+		}
+	}
+	if hasComponents(xstate, 1<<pkeysComponent) {
+		feature = "org.gnu.gdb.i386.pkeys"
+		add(extended("pkru", 4, pkeysComponent, 0)).typ = "uint32"
 	}
 	f := newRegisterFile(list)
 	// gdb 13 has general registers in its stop replies too: the frame of the stop needs no request then.
