@@ -128,6 +128,9 @@ func sharedDir(t testing.TB) string {
 
 func copyFile(t testing.TB, from, to string) {
 	t.Helper()
+	// A child that a parallel test forks meanwhile would have it open for writing, and nobody could execute it.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	b, err := os.ReadFile(from)
 	if err != nil {
 		t.Fatal(err)

@@ -1,8 +1,11 @@
 package test
 
 import (
+	"cmp"
+	"encoding/json"
 	"fmt"
 	"net"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -12,7 +15,8 @@ import (
 // is the measure, and against our own. What the client prints must be the same.
 type script struct {
 	name     string
-	args     []string // of the tour (test/fixtures/tour.cc)
+	elf      string   // in bin/test; the tour (test/fixtures/tour.cc) without it
+	args     []string // of the program
 	commands []string
 	shows    []string     // in the output, in this order: a session that fails twice alike proves nothing
 	differs  []difference // what may differ
@@ -24,24 +28,53 @@ type difference struct{ line, why string }
 // A user runs a real client with commands and returns what it printed.
 type user func(t testing.TB, elf, port string, commands ...string) string
 
-// sideBySide runs the script; mode is that of the external server.
+// sideBySide runs the script; mode is that of the external server. What becomes of the process must be the same, too.
 func (s script) sideBySide(t *testing.T, mode string, client user) {
 	t.Helper()
 	// At one path, in an environment of one size, without address randomisation: all addresses are the same.
 	envoy := install(t, "envoy")
-	elf := fixture(t, "bin/test/tour")
+	elf := fixture(t, filepath.Join("bin/test", cmp.Or(s.elf, "tour")))
 	session := func(mode string) string {
 		env := append(shimEnv("off", elf), "ENVOYSHIM_MODE="+mode, "PAD="+strings.Repeat("x", 8-len(mode)))
 		p := &shim{process: start(t, env, append([]string{"setarch", "-R", envoy}, s.args...)...)}
 		p.awaitHeld(mode)
 		out := client(t, elf, p.port, s.commands...)
 		contains(t, out, s.shows...)
-		return s.normal(t, out, p)
+		return s.normal(t, out+s.fate(t, p), p)
 	}
 	want, got := session(mode), session("debug")
 	if want != got {
 		t.Errorf("- the client's own server, + ours:\n%s", diffLines(strings.Split(want, "\n"), strings.Split(got, "\n")))
 	}
+}
+
+// fate is what becomes of the process, and what it has written, when the client is gone. A "forever" is left running.
+func (s script) fate(t testing.TB, p *shim) string {
+	t.Helper()
+	forever := len(s.args) > 0 && s.args[0] == "forever"
+	var last string
+	eventually(t, "the process has ended, is on hold again, or runs for ever", func() bool {
+		last = p.lastEvent()
+		return !alive(p.pid()) || last == "held" || last == "resumed" && forever
+	})
+	if alive(p.pid()) {
+		return "\nThe process: " + last
+	}
+	st := p.status()
+	p.out.end(t)
+	return fmt.Sprintf("\nThe process: exit status %d, signal %d, it wrote %q", st.ExitStatus(), st.Signal(), p.out)
+}
+
+// lastEvent is that of the shim's log since a client was attached.
+func (p *shim) lastEvent() (last string) {
+	for i := range p.err.len() {
+		line, _ := p.err.at(i)
+		var e event
+		if json.Unmarshal([]byte(line), &e) == nil && (last != "" || e.str("event") == "attached") {
+			last = e.str("event")
+		}
+	}
+	return last
 }
 
 // ids are where clients write the ids of processes and threads.
@@ -65,12 +98,13 @@ func (s script) normal(t testing.TB, out string, p *shim) string {
 	var kept []string
 lines:
 	for line := range strings.Lines(out) {
+		line = strings.TrimRight(line, " \t\n")
 		for _, d := range s.differs {
 			if regexp.MustCompile(d.line).MatchString(line) {
 				continue lines
 			}
 		}
-		kept = append(kept, strings.TrimRight(line, " \t\n"))
+		kept = append(kept, line)
 	}
 	return strings.Join(kept, "\n")
 }
