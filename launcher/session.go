@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -263,7 +264,7 @@ func (s *session) clientSaid() (how, error) {
 			break
 		}
 		payload := rsp.Payload(token)
-		leaving := isDetach(payload, s.pid)
+		leaving := s.isDetach(payload)
 		if leaving || isKill(payload) {
 			if flush() != nil {
 				return s.serverGone()
@@ -647,9 +648,11 @@ func (s *session) eatAck() error {
 // The packets below are those of the GDB manual, "Remote Protocol", "Packets" and "Stop
 // Reply Packets".
 
-// isDetach: gdb detaches from a forked child likewise, by its process id, and stays.
-func isDetach(p []byte, pid int) bool {
-	return string(p) == "D" || string(p) == fmt.Sprintf("D;%x", pid)
+// isDetach reports a detach from the process: from one that it has forked, clients detach as well.
+func (s *session) isDetach(p []byte) bool {
+	args, named := strings.CutPrefix(string(p), "D;")
+	pid, err := strconv.ParseUint(args, 16, 64)
+	return string(p) == "D" || named && (err != nil || pid == uint64(s.pid))
 }
 
 func isKill(p []byte) bool { return string(p) == "k" }
