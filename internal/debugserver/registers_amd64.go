@@ -3,6 +3,7 @@ package debugserver
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -188,7 +189,7 @@ var x87Control = []register{
 	{name: "fop", offset: 6, stored: 2},
 }
 
-// lldbFile has the names and DWARF numbers of lldb-server's x86_64.
+// lldbFile has the names, the order and the DWARF numbers of lldb-server's x86_64.
 func lldbFile(xstate []byte) *registerFile {
 	var list []*register
 	add := func(r *register, dwarf int, generic string) *register {
@@ -208,70 +209,74 @@ func lldbFile(xstate []byte) *registerFile {
 	} {
 		add(generalRegister(r.name, 8), r.dwarf, r.generic)
 	}
-	for _, r := range x87Control {
-		size := 2
-		if r.stored == 4 {
-			size = 4
-		}
-		add(&register{name: r.name, size: size, set: ntFpregset, offset: r.offset, special: r.special, group: floatGroup}, -1, "")
+	list = append(list, parts(list)...)
+	float := func(name string, size, offset int) *register {
+		return &register{name: name, size: size, set: ntFpregset, offset: offset, group: floatGroup}
 	}
-	add(&register{name: "mxcsr", size: 4, set: ntFpregset, offset: 24, group: floatGroup}, 64, "")
-	add(&register{name: "mxcsrmask", size: 4, set: ntFpregset, offset: 28, group: floatGroup}, -1, "")
-	for i := range 8 {
-		add(&register{name: fmt.Sprintf("st%d", i), size: 10, set: ntFpregset, offset: fxSt + 16*i, group: floatGroup}, 33+i, "")
+	add(float("fctrl", 2, 0), 65, "")
+	add(float("fstat", 2, 2), 66, "")
+	add(float("ftag", 2, fxTag), -1, "").special = &fullTag
+	add(float("fop", 2, 6), -1, "")
+	fip, fdp := float("fip", 8, 8), float("fdp", 8, 16) // of 64-bit programs: there is no segment
+	add(fip.part("fiseg", 4, 4), -1, "")
+	add(fip.part("fioff", 4, 0), -1, "")
+	add(fip, -1, "")
+	add(fdp.part("foseg", 4, 4), -1, "")
+	add(fdp.part("fooff", 4, 0), -1, "")
+	add(fdp, -1, "")
+	add(float("mxcsr", 4, 24), 64, "")
+	add(float("mxcsrmask", 4, 28), -1, "")
+	var st [8]*register
+	for i := range st {
+		st[i] = add(float(fmt.Sprintf("st%d", i), 10, fxSt+16*i), 33+i, "")
 	}
-	for i := range 16 {
-		add(&register{name: fmt.Sprintf("xmm%d", i), size: 16, set: ntFpregset, offset: fxXmm + 16*i, group: floatGroup}, 17+i, "")
+	for i := range st {
+		add(st[i].part(fmt.Sprintf("mm%d", i), 8, 0), 41+i, "")
+	}
+	var xmm [16]*register
+	for i := range xmm {
+		xmm[i] = add(float(fmt.Sprintf("xmm%d", i), 16, fxXmm+16*i), 17+i, "")
 	}
 	if hasAVX(xstate) {
-		for i := range 16 {
-			add(&register{name: fmt.Sprintf("ymm%d", i), size: 32, set: ntXState, special: ymmWhole(i), group: vectorGroup}, 67+i, "")
+		for i := range xmm {
+			ymm := add(&register{name: fmt.Sprintf("ymm%d", i), size: 32, set: ntXState, special: ymmWhole(i), group: vectorGroup}, 67+i, "")
+			xmm[i].overlap, ymm.overlap = []*register{ymm}, []*register{xmm[i]}
 		}
 	}
-	f := newRegisterFile(append(list, parts(list)...))
+	f := newRegisterFile(list)
 	f.description = lldbDescription(f)
 	return f
 }
 
-// parts are the registers that are parts of others: eax, ax, ah and al of rax, mm0 of st0; and the halves of ymm
-// registers learn of each other.
+// part is a register that is a part of another.
+func (r *register) part(name string, size, offset int) *register {
+	p := *r
+	p.name, p.size, p.offset, p.whole, p.dwarf, p.generic = name, size, r.offset+offset, r, -1, ""
+	return &p
+}
+
+// parts are those of the general registers: of rax eax, ax, ah and al.
 func parts(list []*register) []*register {
-	var out []*register
-	part := func(whole *register, name string, size, offset int) {
-		p := *whole
-		p.name, p.size, p.offset, p.whole, p.dwarf, p.generic = name, size, whole.offset+offset, whole, -1, ""
-		out = append(out, &p)
-	}
-	vectors := map[string]*register{}
+	var wide, half, high, low []*register
 	for _, r := range list {
-		vectors[r.name] = r
 		name, old := strings.CutPrefix(r.name, "r")
 		switch {
-		case strings.HasPrefix(r.name, "st"):
-			part(r, "mm"+r.name[2:], 8, 0)
-		case r.set != ntPrstatus || !old || r.name == "rip" || r.name == "rflags":
+		case !old || r.name == "rip" || r.name == "rflags":
 		case name[0] >= '0' && name[0] <= '9': // r8 to r15
-			part(r, r.name+"d", 4, 0)
-			part(r, r.name+"w", 2, 0)
-			part(r, r.name+"l", 1, 0)
+			wide = append(wide, r.part(r.name+"d", 4, 0))
+			half = append(half, r.part(r.name+"w", 2, 0))
+			low = append(low, r.part(r.name+"l", 1, 0))
 		default:
-			part(r, "e"+name, 4, 0)
-			part(r, name, 2, 0)
-			if letter, ok := strings.CutSuffix(name, "x"); ok {
-				part(r, letter+"h", 1, 1)
-				part(r, letter+"l", 1, 0)
-			} else {
-				part(r, name+"l", 1, 0)
+			wide = append(wide, r.part("e"+name, 4, 0))
+			half = append(half, r.part(name, 2, 0))
+			letter, ok := strings.CutSuffix(name, "x")
+			if ok {
+				high = append(high, r.part(letter+"h", 1, 1))
 			}
+			low = append(low, r.part(letter+"l", 1, 0))
 		}
 	}
-	for i := range 16 {
-		if y := vectors[fmt.Sprintf("ymm%d", i)]; y != nil {
-			x := vectors[fmt.Sprintf("xmm%d", i)]
-			x.overlap, y.overlap = []*register{y}, []*register{x}
-		}
-	}
-	return out
+	return slices.Concat(wide, half, high, low)
 }
 
 // ymmHalf is the upper half of a ymm register. A component that is in its initial state is marked as present when it is
