@@ -160,7 +160,7 @@ var pointKinds = []tracee.PointKind{
 }
 
 // parsePoint reads a point, and what follows it.
-func parsePoint(args string) (point, string, error) {
+func (c *session) parsePoint(args string) (point, string, error) {
 	args, rest, _ := strings.Cut(args, ";")
 	n, err := numbers(args, ",", 3)
 	if err != nil {
@@ -172,12 +172,16 @@ func parsePoint(args string) (point, string, error) {
 	if n[2] > 1<<16 {
 		return point{}, "", errMalformed
 	}
-	return point{pointKinds[n[0]], n[1], int(n[2])}, rest, nil
+	p := point{pointKinds[n[0]], n[1], int(n[2])}
+	if p.kind == tracee.ReadWatch && c.dialect == lldbDialect {
+		p.kind = tracee.AccessWatch // all that amd64 has; gdb tries that by itself
+	}
+	return p, rest, nil
 }
 
 // insert is GDB manual, "Packets", Z. It is idempotent: gdb sends it again when a condition has changed.
 func (c *session) insert(args string) (string, error) {
-	p, rest, err := parsePoint(args)
+	p, rest, err := c.parsePoint(args)
 	if err != nil {
 		return "", err
 	}
@@ -238,7 +242,7 @@ func (c *session) readExactly(addr uint64, b []byte) error {
 
 // remove is GDB manual, "Packets", z.
 func (c *session) remove(args string) (string, error) {
-	p, _, err := parsePoint(args)
+	p, _, err := c.parsePoint(args)
 	if err != nil {
 		return "", err
 	}
