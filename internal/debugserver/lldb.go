@@ -143,7 +143,7 @@ func (c *session) reason(tid int) lldbReason {
 	r := lldbReason{signal: toHost(stopSignal(stop, unix.SIGSTOP)), name: "trace"}
 	switch stop.Reason {
 	case tracee.Signalled, tracee.Interrupted:
-		r.name = "signal"
+		r.name, r.description = "signal", describeFault(c.target, stop)
 	case tracee.Breakpoint, tracee.HardwareBreakpoint:
 		r.name = "breakpoint"
 	case tracee.Execed:
