@@ -201,6 +201,11 @@ func (c *session) stopOf(tid int) string {
 		b = fmt.Appendf(b, "%016x", pc)
 	}
 	b = append(b, ';')
+	if len(threads) > 1 && tid == c.last.TID { // else lldb asks for each thread
+		if all, err := json.Marshal(c.threadInfos()); err == nil {
+			b = fmt.Appendf(b, "jstopinfo:%x;", all)
+		}
+	}
 	b = c.appendGeneral(b, tid)
 	if reason.name != "" {
 		b = fmt.Appendf(b, "reason:%s;", reason.name)
@@ -211,30 +216,40 @@ func (c *session) stopOf(tid int) string {
 	return string(b)
 }
 
-// threadsInfo is LLDB, "jThreadsInfo".
-func (c *session) threadsInfo() (string, error) {
-	type thread struct {
-		TID         int               `json:"tid"`
-		Name        string            `json:"name"`
-		Reason      string            `json:"reason,omitempty"`
-		Signal      int               `json:"signal,omitempty"`
-		Description string            `json:"description,omitempty"`
-		Registers   map[string]string `json:"registers"`
-	}
-	list := []thread{}
+// An lldbThread is one of the threads that are told as JSON.
+type lldbThread struct {
+	TID         int               `json:"tid"`
+	Name        string            `json:"name"`
+	Reason      string            `json:"reason,omitempty"`
+	Signal      int               `json:"signal,omitempty"`
+	Description string            `json:"description,omitempty"`
+	Registers   map[string]string `json:"registers,omitempty"`
+}
+
+// threadInfos are all threads without their registers.
+func (c *session) threadInfos() []lldbThread {
+	list := []lldbThread{}
 	for _, tid := range c.target.Threads() {
 		reason := c.reason(tid)
-		t := thread{tid, c.comm(tid), reason.name, reason.signal, reason.description, map[string]string{}}
-		sets := c.sets(tid)
+		list = append(list, lldbThread{TID: tid, Name: c.comm(tid), Reason: reason.name, Signal: reason.signal, Description: reason.description})
+	}
+	return list
+}
+
+// threadsInfo is LLDB, "jThreadsInfo".
+func (c *session) threadsInfo() (string, error) {
+	list := c.threadInfos()
+	for i := range list {
+		list[i].Registers = map[string]string{}
+		sets := c.sets(list[i].TID)
 		for _, r := range c.regs().general {
 			if r.generic != "pc" && r.generic != "sp" && r.generic != "fp" {
 				continue // a backtrace begins with these; of many threads the others are a burden
 			}
 			if value, err := sets.value(r); err == nil {
-				t.Registers[strconv.Itoa(r.number)] = toHex(value)
+				list[i].Registers[strconv.Itoa(r.number)] = toHex(value)
 			}
 		}
-		list = append(list, t)
 	}
 	b, err := json.Marshal(list)
 	return string(b), err
