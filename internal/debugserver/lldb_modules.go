@@ -3,6 +3,8 @@ package debugserver
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"path"
 	"strings"
 
 	"github.com/envoyshim/envoyshim/internal/elfinfo"
@@ -18,10 +20,10 @@ type module struct {
 }
 
 // module finds out about a file.
-func (c *session) module(path string) (module, error) {
-	f, err := c.open(path)
+func (c *session) module(file string) (module, error) {
+	f, err := c.open(file)
 	if err != nil {
-		return module{}, fmt.Errorf("open %s: %w", path, err)
+		return module{}, fmt.Errorf("open %s: %w", file, err)
 	}
 	defer f.Close()
 	info, err := elfinfo.Read(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
@@ -32,17 +34,29 @@ func (c *session) module(path string) (module, error) {
 	if err != nil {
 		return module{}, err
 	}
-	return module{info.BuildID, lldbTriple, path, 0, uint64(stat.Size())}, nil
+	return module{info.BuildID, lldbTriple, c.mappedAs(file), 0, uint64(stat.Size())}, nil
+}
+
+// mappedAs is the path by which the process has mapped a file of that name, without symbolic links: where debug
+// information of its own lies goes by that.
+func (c *session) mappedAs(file string) string {
+	maps, _ := os.ReadFile(fmt.Sprintf("/proc/%d/maps", c.target.PID()))
+	for line := range strings.Lines(string(maps)) {
+		if _, mapped, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "/"); ok && path.Base(mapped) == path.Base(file) {
+			return "/" + mapped
+		}
+	}
+	return file
 }
 
 // moduleInfo is LLDB, "qModuleInfo".
 func (c *session) moduleInfo(args string) (string, error) {
 	hexPath, _, _ := strings.Cut(args, ";")
-	path, err := text(hexPath)
+	file, err := text(hexPath)
 	if err != nil {
 		return "", err
 	}
-	m, err := c.module(path)
+	m, err := c.module(file)
 	if err != nil {
 		return "", err
 	}
