@@ -28,17 +28,16 @@ type difference struct{ line, why string }
 // A user runs a real client with commands and returns what it printed.
 type user func(t testing.TB, elf, port string, commands ...string) string
 
-// sideBySide runs the script; mode is that of the external server. What becomes of the process must be the same, too.
-func (s script) sideBySide(t *testing.T, mode string, client user) {
+// sideBySide runs the script; mode is that of the external server, more is for the shim's environment. What becomes of the
+// process must be the same, too.
+func (s script) sideBySide(t *testing.T, mode string, client user, more ...string) {
 	t.Helper()
-	if embedded {
-		t.Skip("there is no other server to compare with")
-	}
 	// At one path, in an environment of one size, without address randomisation: all addresses are the same.
 	envoy := install(t, "envoy")
 	elf := fixture(t, filepath.Join("bin/test", cmp.Or(s.elf, "tour")))
 	session := func(mode string) string {
 		env := append(shimEnv("off", elf), "ENVOYSHIM_MODE="+mode, "PAD="+strings.Repeat("x", 8-len(mode)))
+		env = append(env, more...)
 		p := &shim{process: start(t, env, append([]string{"setarch", "-R", envoy}, s.args...)...)}
 		p.awaitHeld(mode)
 		out := client(t, elf, p.port, s.commands...)
@@ -81,7 +80,7 @@ func (p *shim) lastEvent() (last string) {
 }
 
 // ids are where clients write the ids of processes and threads.
-var ids = regexp.MustCompile(`(?:Thread |LWP |process |Process |tid = |pid = )(?:\d+\.)?((?:0x)?[0-9a-f]+)`)
+var ids = regexp.MustCompile(`(?:Thread |LWP |process |Process |tid = |pid = |pid=)(?:\d+\.)?((?:0x)?[0-9a-f]+)`)
 
 // columns are what tables are set with, as wide as the ids in them.
 var columns = regexp.MustCompile(` +`)
