@@ -206,6 +206,16 @@ var gdbScripts = []script{
 		commands: []string{"break tour::outer", "continue", "watch tour::counter", "next", "backtrace", "finish", "next", "delete 2", "next"},
 		shows:    []string{"Breakpoint 1, tour::outer", "Hardware watchpoint 2: tour::counter", "New value = 10", "tour::leaf", "tour::outer"},
 	},
+	{
+		name:     "a watched write before a breakpoint",
+		commands: []string{"break tour.cc:/int seen = watched/", "break tour::touch", "continue", "watch tour::watched", "continue", "x/i $pc", "continue", "continue", "info breakpoints"},
+		shows:    []string{"Breakpoint 2, tour::touch", "Breakpoint 1, tour::touch", "New value = 42", "already hit 2 times"},
+	},
+	{
+		name:     "software and hardware breakpoint at one place",
+		commands: []string{"break main", "continue", "break tour.cc:/int doubled/", "hbreak tour.cc:/int doubled/", "continue", "stepi", "continue", "delete 2", "continue", "next", "info breakpoints"},
+		shows:    []string{"Breakpoint 2, tour::leaf (n=5)", "tour::leaf (n=6)", "Breakpoint 3, tour::leaf (n=0)", "already hit 3 times"},
+	},
 	// Stepping.
 	{
 		name:     "step, next, finish, up and down",
@@ -276,6 +286,32 @@ var gdbScripts = []script{
 		args:     []string{"threads"},
 		commands: []string{"break tour::together", "continue", "set scheduler-locking on", "next", "next", "thread 3", "stepi", "info threads", "set scheduler-locking off", "continue"},
 		shows:    []string{"together () at", "pthread_barrier_wait(&barrier);", "* 3", "exited with code 07"},
+	},
+	{
+		name:     "all threads at one breakpoint",
+		args:     []string{"threads"},
+		commands: []string{"break tour.cc:/waiting[id] =/", "commands 1\nsilent\ncontinue\nend", "break tour::together", "continue", "info breakpoints", "delete", "continue"},
+		shows:    []string{"Breakpoint 2, tour::together", "already hit 4 times", "exited with code 07"},
+		differs:  []difference{{`^\[(New|Switching to) Thread `, "when it starts and stops is up to the system"}},
+	},
+	{
+		name:     "step to the end of a thread",
+		args:     []string{"threads"},
+		commands: []string{"break tour.cc:/return nullptr;/ thread 3", "break tour::together", "continue", "break tour.cc:/return nullptr;/ thread 3", "continue", "next", "finish"},
+		shows:    []string{"tour::together", "Thread 3 \"wrk:1\" hit", "return nullptr;"},
+	},
+	{
+		name:     "detach from threads",
+		args:     []string{"threads"},
+		commands: []string{"break tour::together", "break tour::worker", "tbreak tour.cc:/return nullptr;/", "continue", "thread apply all -q bt 1", "detach"},
+		shows:    []string{"hit Breakpoint 2", "detached"},
+		differs:  []difference{{`^\[(New|Switching to) Thread |^#0|^Thread|^$|in .* \(\)`, "which thread comes first is up to the system"}},
+	},
+	{
+		name:     "kill threads",
+		args:     []string{"threads"},
+		commands: []string{"break tour::together", "continue", "thread 4", "kill", "info threads"},
+		shows:    []string{"tour::together", "Switching to thread 4", "killed", "No threads"},
 	},
 	// Signals.
 	{
@@ -354,6 +390,18 @@ var gdbScripts = []script{
 		name:     "exit code",
 		commands: []string{"continue", "print $_exitcode", "info inferiors", "info threads", "x/i 0", "continue", "run"},
 		shows:    []string{"exited with code 07", "= 7", "not being run"},
+	},
+	{
+		name:     "traps of the program's own, and stops",
+		args:     []string{"traps"},
+		commands: []string{"continue", "x/i $pc - 1", "backtrace 1", "print $_siginfo.si_code", "continue", "print $_siginfo.si_code", "continue", "continue", "signal 0"},
+		shows:    []string{"SIGTRAP", "int3", "tour::traps", "= 128", "SIGTRAP", "= -6", "SIGINT", "SIGSTOP", "exited with code 07"},
+	},
+	{
+		name:     "a trap of the program's own where a breakpoint is",
+		args:     []string{"traps"},
+		commands: []string{"break tour.cc:/int3/", "continue", "stepi", "continue", "next", "next"},
+		shows:    []string{"Breakpoint 1, tour::traps", "raise(SIGINT)"},
 	},
 	// Registers.
 	{
@@ -476,6 +524,18 @@ var gdbScripts = []script{
 		shows: []string{"-\n", "Restoring binary file", "65280", "Pattern not found", "#0  tour::leaf"},
 	},
 	{
+		name:     "where the memory ends",
+		commands: []string{"x/24xb 0x7fffffffeff0", "x/s 0x7fffffffeff0", "x/2s 0x7ffffffff000-9", "find 0x7fffffffe000, +0x4000, (char)0x5a, (char)0x5b", "dump binary memory DIR/end 0x7fffffffe000 0x800000001000", "print *(char(*)[32])0x7fffffffeff0", "set {long}0x7fffffffeffc = 1", "output *(char*)0x7fffffffeffc"},
+		shows:    []string{"0x7fffffffeff8", "Cannot access memory at address 0x7ffffffff000"},
+		differs:  []difference{{`^Cannot access memory at address 0x7fffffff(e000|eff0|f000)$`, "our replies are as long as there is memory, and gdb names the first address without; gdbserver fails as a whole"}},
+	},
+	{
+		name:     "a library that comes and goes",
+		args:     []string{"library"},
+		commands: []string{"set breakpoint pending on", "break tour::leaf", "catch load resolv", "catch unload resolv", "break __res_context_query", "continue", "continue", "info sharedlibrary", "info breakpoints", "continue", "continue", "info sharedlibrary", "continue"},
+		shows:    []string{"Inferior loaded", "tour::leaf (n=1)", "libresolv", "Inferior unloaded", "tour::leaf (n=2)", "exited with code 07"},
+	},
+	{
 		name:     "a static program at fixed addresses",
 		elf:      "probe-static",
 		args:     []string{"exit", "3"},
@@ -544,7 +604,7 @@ var gdbScripts = []script{
 	{
 		name:     "exec",
 		args:     []string{"exec"},
-		commands: []string{"catch exec", "break tour::leaf", "watch tour::counter", "continue", "info breakpoints", "x/i $pc", "info inferiors", "continue", "backtrace", "info sharedlibrary", "continue", "continue"},
+		commands: []string{"catch exec", "break tour::leaf", "watch tour::counter", "continue", "info breakpoints", "x/i $pc", "info inferiors", "continue", "backtrace", "info sharedlibrary", "print tour::mine", "set var tour::mine = 8", "print tour::mine", "continue", "continue"},
 		shows:    []string{"Catchpoint 1 (exec'd", "tour::leaf (n=2)", "exited with code 07"},
 	},
 	{
