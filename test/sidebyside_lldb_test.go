@@ -28,6 +28,18 @@ func lldbVersions(t testing.TB) []lldbVersion {
 // tourLines are places of the tour in commands: {line TEXT} stands for the number of the line with the text.
 var tourLines = regexp.MustCompile(`\{line (.*?)\}`)
 
+// tourLine is the number of the first line of the tour with the text.
+func tourLine(t testing.TB, text string) int {
+	t.Helper()
+	source, err := os.ReadFile(fixture(t, "test/fixtures/tour.cc"))
+	must(t, err)
+	before, _, ok := strings.Cut(string(source), text)
+	if !ok {
+		t.Fatalf("the tour has no %s", text)
+	}
+	return strings.Count(before, "\n") + 1
+}
+
 // use runs the commands after the connection, or instead of it where they connect by themselves, to {port}. {dir} is a
 // directory for files.
 func (v lldbVersion) use(t testing.TB, elf, port string, commands ...string) string {
@@ -36,14 +48,8 @@ func (v lldbVersion) use(t testing.TB, elf, port string, commands ...string) str
 	if !strings.Contains(text, "{port}") {
 		text = "gdb-remote {port}\n" + text
 	}
-	source, err := os.ReadFile(fixture(t, "test/fixtures/tour.cc"))
-	must(t, err)
 	text = tourLines.ReplaceAllStringFunc(text, func(place string) string {
-		before, _, ok := strings.Cut(string(source), tourLines.FindStringSubmatch(place)[1])
-		if !ok {
-			t.Fatalf("the tour has no %s", place)
-		}
-		return strconv.Itoa(strings.Count(before, "\n") + 1)
+		return strconv.Itoa(tourLine(t, tourLines.FindStringSubmatch(place)[1]))
 	})
 	dir := t.TempDir()
 	text = strings.NewReplacer("{port}", port, "{dir}", dir, "{cli}", cli(t), "{elf}", elf).Replace(text)
@@ -53,7 +59,7 @@ func (v lldbVersion) use(t testing.TB, elf, port string, commands ...string) str
 	// Unbuffered: errors are printed where they belong.
 	out, _ := runAny(t, "stdbuf", "-o0", v.client, "-x", "-b", "-k", "quit", "-o", "settings set use-color false",
 		"-o", "command source -e false -c false "+file, elf)
-	return strings.ReplaceAll(out, dir, "DIR")
+	return strings.NewReplacer(dir, "DIR", "(lldb) "+settle+"\n", "").Replace(out)
 }
 
 func TestSideBySideLLDB(t *testing.T) {
@@ -199,9 +205,10 @@ var lldbScripts = []script{
 	},
 	{
 		name:     "watch what threads write",
-		args:     []string{"sleepers"},
-		commands: []string{"watchpoint set variable tour::sleeping", "continue", "bt 1", "continue", "bt 1", "thread list", "watchpoint disable", "breakpoint set -n tour::together", "continue", "continue"},
-		shows:    []string{"Watchpoint created", "tour::sleeper", "tour::together", "exited with status = 7"},
+		args:     []string{"forever", "sleepers"},
+		commands: []string{"watchpoint set variable tour::sleeping", "continue", "bt 1", "continue", "bt 1", "watchpoint disable", "breakpoint set -n tour::together", "continue", "process detach"},
+		shows:    []string{"Watchpoint created", "tour::sleeper", "tour::together", "detached"},
+		differs:  []difference{{`^ *(old|new) value: \d+$`, "the value is a thread id"}},
 	},
 	{
 		name: "step in, over, out",
@@ -330,10 +337,10 @@ var lldbScripts = []script{
 	},
 	{
 		name: "a call in another thread",
-		args: []string{"sleepers"},
+		args: []string{"forever", "sleepers"},
 		commands: []string{"breakpoint set -n tour::together", "continue", "script lldb.process.SetSelectedThreadByIndexID(3)", "p (int)gettid() != (int)getpid()", "p tour::called(1, 2)", "bt", "register read rip rsp rax",
-			"script lldb.process.SetSelectedThreadByIndexID(1)", "p tour::called(3, 4)", "continue"},
-		shows: []string{"tour::together", "(bool) ", "true", "12", "tour::sleeper", "34", "exited with status = 7"},
+			"script lldb.process.SetSelectedThreadByIndexID(1)", "p tour::called(3, 4)", "process detach"},
+		shows: []string{"tour::together", "(bool) ", "true", "12", "tour::sleeper", "34", "detached"},
 	},
 	{
 		name:     "expressions that throw",
@@ -349,10 +356,10 @@ var lldbScripts = []script{
 	},
 	{
 		name: "threads",
-		args: []string{"sleepers"},
+		args: []string{"forever", "sleepers"},
 		commands: []string{"breakpoint set -n tour::together", "continue", "thread list", "bt all", "script lldb.process.SetSelectedThreadByIndexID(3)", "bt", "thread info", "thread info 2", "p tour::mine", "register read rip rsp rax", "script lldb.process.SetSelectedThreadByIndexID(4)", "p tour::mine",
-			"frame select -r 1", "thread backtrace unique", "script lldb.process.SetSelectedThreadByIndexID(1)", "p tour::mine", "thread step-over -m this-thread", "thread step-out -m this-thread", "continue"},
-		shows: []string{"tour::together", "slp:0", "slp:1", "slp:2", "tour::sleeper", "thread #3", "step over", "exited with status = 7"},
+			"frame select -r 1", "thread backtrace unique", "script lldb.process.SetSelectedThreadByIndexID(1)", "p tour::mine", "thread step-over -m this-thread", "thread step-out -m this-thread", "process detach"},
+		shows: []string{"tour::together", "slp:0", "slp:1", "slp:2", "tour::sleeper", "thread #3", "step over", "detached"},
 	},
 	{
 		name: "threads come and go",
@@ -461,8 +468,8 @@ var lldbScripts = []script{
 	},
 	{
 		name:     "a core of the process",
-		args:     []string{"sleepers"},
-		commands: []string{"breakpoint set -n tour::together", "continue", "process save-core --plugin-name=minidump --style=stack {dir}/core", "continue", "target create --core {dir}/core", "thread list", "bt", "script lldb.process.SetSelectedThreadByIndexID(2)", "bt 3"},
+		args:     []string{"forever", "sleepers"},
+		commands: []string{"breakpoint set -n tour::together", "continue", "process save-core --plugin-name=minidump --style=stack {dir}/core", "process detach", settle, "target create --core {dir}/core", "thread list", "bt", "script lldb.process.SetSelectedThreadByIndexID(2)", "bt 3"},
 		shows:    []string{"tour::together"},
 	},
 	{
