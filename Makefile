@@ -89,7 +89,7 @@ demo-deps:
 test: deps build fixtures lint
 	GOARCH=arm64 CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags '-s -w -E envoyshim_entry' -o bin/test/envoyshim.arm64 .
 	go test -count=1 -timeout 35m ./...
-	ENVOYSHIM_TEST_EMBEDDED=1 go test -count=1 -timeout 15m -run '$(SESSIONS)' -skip SideBySide ./test
+	ENVOYSHIM_TEST_EMBEDDED=1 go test -count=1 -timeout 15m -run '$(SESSIONS)' -skip 'SideBySide|BeyondItsServer' ./test
 
 # The same code with more trials.
 test-long: deps build fixtures
