@@ -333,7 +333,13 @@ func runAny(t testing.TB, argv ...string) (string, int) {
 // gdb runs a real gdb with one command after another and returns what it printed.
 func gdb(t testing.TB, elf string, commands ...string) string {
 	t.Helper()
-	argv := []string{"gdb", "-nx", "-q", "-batch", "-ex", "set pagination off", "-ex", "set width 0", "-ex", "set confirm off", "-ex", "set debuginfod enabled off", "-ex", "set sysroot /"}
+	return gdbOf(t, "gdb", elf, commands...)
+}
+
+// gdbOf is gdb of any version.
+func gdbOf(t testing.TB, client, elf string, commands ...string) string {
+	t.Helper()
+	argv := []string{client, "-nx", "-q", "-batch", "-ex", "set pagination off", "-ex", "set width 0", "-ex", "set confirm off", "-ex", "set debuginfod enabled off", "-ex", "set sysroot /"}
 	for _, c := range commands {
 		argv = append(argv, "-ex", c)
 	}

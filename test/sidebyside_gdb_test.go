@@ -10,29 +10,32 @@ import (
 	"testing"
 )
 
-// tourLine is how scripts name a line of the tour: by a text in it.
-var tourLine = regexp.MustCompile(`tour\.cc:/([^/]+)/`)
+// A gdbVersion is a client and the server that comes with it.
+type gdbVersion struct{ name, client, server string }
 
-// remoteGDB is a user of gdb 13. In the commands PORT is the debug port, to which it connects at once when none names
-// it, DIR a temporary directory, and ELF the program. Commands of several lines are read from a file, because
-// gdb would read the lines after the first from its standard input.
-func remoteGDB(t testing.TB, elf, port string, commands ...string) string {
+// gdbVersions are gdb 13, and gdb 16 as make deps has unpacked it.
+func gdbVersions(t testing.TB) []gdbVersion {
+	t.Helper()
+	return []gdbVersion{{"13", "gdb", "/usr/bin/gdbserver"}, {"16", cached(t, "gdb-16/bin/gdb"), cached(t, "gdb-16/bin/gdbserver")}}
+}
+
+// tourPlace is how scripts name a line of the tour: by a text in it.
+var tourPlace = regexp.MustCompile(`tour\.cc:/([^/]+)/`)
+
+// use runs commands, in which PORT is the debug port, to which it connects at once when none names it, DIR a temporary
+// directory, and ELF the program. Commands of several lines are read from a file, because gdb would read the lines after the first from its
+// standard input.
+func (v gdbVersion) use(t testing.TB, elf, port string, commands ...string) string {
 	t.Helper()
 	dir := t.TempDir()
-	source, err := os.ReadFile(fixture(t, "test/fixtures/tour.cc"))
-	must(t, err)
 	if !slices.ContainsFunc(commands, func(c string) bool { return strings.Contains(c, "PORT") }) {
 		commands = append([]string{"target remote PORT"}, commands...)
 	}
 	var ready []string
 	for i, c := range commands {
 		c = strings.NewReplacer("PORT", port, "DIR", dir, "ELF", elf).Replace(c)
-		c = tourLine.ReplaceAllStringFunc(c, func(name string) string {
-			before, _, ok := strings.Cut(string(source), tourLine.FindStringSubmatch(name)[1])
-			if !ok {
-				t.Fatalf("no line %s", name)
-			}
-			return fmt.Sprintf("tour.cc:%d", strings.Count(before, "\n")+1)
+		c = tourPlace.ReplaceAllStringFunc(c, func(name string) string {
+			return fmt.Sprintf("tour.cc:%d", tourLine(t, tourPlace.FindStringSubmatch(name)[1]))
 		})
 		if strings.Contains(c, "\n") {
 			file := filepath.Join(dir, fmt.Sprintf("commands%d", i))
@@ -41,14 +44,13 @@ func remoteGDB(t testing.TB, elf, port string, commands ...string) string {
 		}
 		ready = append(ready, c)
 	}
-	return strings.ReplaceAll(gdb(t, elf, ready...), dir, "DIR")
+	return strings.ReplaceAll(gdbOf(t, v.client, elf, ready...), dir, "DIR")
 }
 
-// What gdbserver 13 itself fails at on processors with AVX-512, where it writes the extended registers back wrong.
 func TestGDBCallsFunctionsAndSetsVectorRegisters(t *testing.T) {
 	elf := fixture(t, "bin/test/tour")
 	s := hold(t, "debug", elf, "floats")
-	out := remoteGDB(t, elf, s.port, "break tour::half", "continue",
+	out := gdbVersions(t)[0].use(t, elf, s.port, "break tour::half", "continue",
 		"print tour::called(1, 2)", "print tour::named(tour::origin)", "print tour::third(9.0L)", "print tour::quarter(1.0F)",
 		"break tour::called", "print tour::called(3, 4)", "backtrace", "finish", "backtrace",
 		"set $xmm3.v2_double[0] = 6.5", "set $ymm1.v8_int32[7] = 99", "set $st0 = 2.5", "set $mxcsr = 0x1fa0", "stepi",
@@ -66,7 +68,7 @@ func TestGDBCallsFunctionsAndSetsVectorRegisters(t *testing.T) {
 func TestGDBWouldKeepAForkedChild(t *testing.T) {
 	elf := fixture(t, "bin/test/tour")
 	s := hold(t, "debug", elf, "fork")
-	out := remoteGDB(t, elf, s.port, "set detach-on-fork off", "break tour::leaf", "continue", "info inferiors")
+	out := gdbVersions(t)[0].use(t, elf, s.port, "set detach-on-fork off", "break tour::leaf", "continue", "info inferiors")
 	contains(t, out, "Could not read registers", "* 1 ", "detached")
 	if st := s.status(); st.ExitStatus() != 7 {
 		t.Fatalf("the parent saw %#x", st)
@@ -721,10 +723,12 @@ var gdbScripts = []script{
 }
 
 func TestSideBySideGDB(t *testing.T) {
-	for _, s := range gdbScripts {
-		t.Run(s.name, func(t *testing.T) {
-			t.Parallel()
-			s.sideBySide(t, "gdb", remoteGDB)
-		})
+	for _, v := range gdbVersions(t) {
+		for _, s := range gdbScripts {
+			t.Run(v.name+"/"+s.name, func(t *testing.T) {
+				t.Parallel()
+				s.sideBySide(t, "gdb", v.use, "ENVOYSHIM_GDBSERVER="+v.server)
+			})
+		}
 	}
 }

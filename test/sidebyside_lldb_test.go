@@ -29,18 +29,6 @@ func lldbVersions(t testing.TB) []lldbVersion {
 // tourLines are places of the tour in commands: {line TEXT} stands for the number of the line with the text.
 var tourLines = regexp.MustCompile(`\{line (.*?)\}`)
 
-// tourLine is the number of the first line of the tour with the text.
-func tourLine(t testing.TB, text string) int {
-	t.Helper()
-	source, err := os.ReadFile(fixture(t, "test/fixtures/tour.cc"))
-	must(t, err)
-	before, _, ok := strings.Cut(string(source), text)
-	if !ok {
-		t.Fatalf("the tour has no %s", text)
-	}
-	return strings.Count(before, "\n") + 1
-}
-
 // use runs the commands after the connection, or instead of it where they connect by themselves, to {port}. {dir} is a
 // directory for files.
 func (v lldbVersion) use(t testing.TB, elf, port string, commands ...string) string {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -77,6 +78,18 @@ func (p *shim) lastEvent() (last string) {
 		}
 	}
 	return last
+}
+
+// tourLine is the number of the first line of the tour with the text.
+func tourLine(t testing.TB, text string) int {
+	t.Helper()
+	source, err := os.ReadFile(fixture(t, "test/fixtures/tour.cc"))
+	must(t, err)
+	before, _, ok := strings.Cut(string(source), text)
+	if !ok {
+		t.Fatalf("the tour has no %s", text)
+	}
+	return strings.Count(before, "\n") + 1
 }
 
 // ids are where clients write the ids of processes and threads.
