@@ -23,7 +23,7 @@ func gdbVersions(t testing.TB) []gdbVersion {
 var tourPlace = regexp.MustCompile(`tour\.cc:/([^/]+)/`)
 
 // use runs commands, in which PORT is the debug port, to which it connects at once when none names it, DIR a temporary
-// directory, and ELF the program. Commands of several lines are read from a file, because gdb would read the lines after the first from its
+// directory, ELF the program and CLIENT gdb itself. Commands of several lines are read from a file, because gdb would read the lines after the first from its
 // standard input.
 func (v gdbVersion) use(t testing.TB, elf, port string, commands ...string) string {
 	t.Helper()
@@ -33,7 +33,7 @@ func (v gdbVersion) use(t testing.TB, elf, port string, commands ...string) stri
 	}
 	var ready []string
 	for i, c := range commands {
-		c = strings.NewReplacer("PORT", port, "DIR", dir, "ELF", elf).Replace(c)
+		c = strings.NewReplacer("PORT", port, "DIR", dir, "ELF", elf, "CLIENT", v.client).Replace(c)
 		c = tourPlace.ReplaceAllStringFunc(c, func(name string) string {
 			return fmt.Sprintf("tour.cc:%d", tourLine(t, tourPlace.FindStringSubmatch(name)[1]))
 		})
@@ -78,6 +78,21 @@ func TestGDBWouldKeepAForkedChild(t *testing.T) {
 // connectionEnds is what gdb sees of a server that is gone: which of both depends on who is faster.
 var connectionEnds = difference{`^(Remote communication error.*Connection reset by peer.*|Remote connection closed)$`, "depends on who is faster"}
 
+// gdb16Omits are the scripts that ask for thread-local variables: gdb 16 is unpacked with a libc of its own, whose libthread_db does
+// not fit the program's.
+var gdb16Omits = []string{"thread locals", "core file"}
+
+// gdb16Differs are the scripts in which gdb 16 shows what gdb 13 does not; "" is any.
+var gdb16Differs = map[string][]difference{
+	"": {
+		{`^pkru `, "gdbserver 16 reads 0, not what the kernel has"},
+		{`^\[Thread .* exited\]$`, "QThreadOptions, by which gdb 15 and later hear of the end of a thread at once, is not served"},
+	},
+	"exec": {{`^(Cannot find thread-local storage|Remote target failed to process qGetTLSAddr|\$\d+ = [78]$)`, "no libthread_db, as above"}},
+	"more hardware breakpoints than the processor has":    {{`^Cannot insert hardware breakpoint 6:Remote failure reply`, "ours says why"}},
+	"extended-remote, and attach, before which gdb kills": {{`^(Python Exception|Error occurred in Python)`, "gdbserver stays for other programs; this port is that of one"}},
+}
+
 var gdbScripts = []script{
 	// Breakpoints.
 	{
@@ -114,7 +129,7 @@ var gdbScripts = []script{
 		name: "more hardware breakpoints than the processor has",
 		commands: []string{"break main", "continue", "hbreak tour::leaf", "hbreak tour::middle", "hbreak tour::outer", "hbreak tour::loop",
 			"hbreak tour::touch", "continue", "delete 6", "continue", "backtrace 1"},
-		shows: []string{"Could not insert hardware", "Breakpoint 4, tour::outer"},
+		shows: []string{" insert hardware", "Breakpoint 4, tour::outer"},
 	},
 	{
 		name:     "pending breakpoint in a library",
@@ -141,7 +156,7 @@ var gdbScripts = []script{
 	{
 		name:     "condition with a register, memory, and an error in it",
 		commands: []string{"set breakpoint condition-evaluation host", "break tour::leaf if $rdi == 3 && tour::table[2] == 3", "continue", "print n", "break tour::touch if *(int *)0 == 1", "continue"},
-		shows:    []string{"tour::leaf (n=3)", "Error in testing breakpoint condition", "Cannot access memory at address 0x0", "Breakpoint 2, tour::touch"},
+		shows:    []string{"tour::leaf (n=3)", "Error in testing", "Cannot access memory at address 0x0", "Breakpoint 2, tour::touch"},
 	},
 	{
 		name: "commands of a breakpoint",
@@ -267,7 +282,7 @@ var gdbScripts = []script{
 	{
 		name:     "record and reverse",
 		commands: []string{"break tour::outer", "continue", "reverse-step", "reverse-continue", "record btrace", "record full", "next", "reverse-next", "record stop"},
-		shows:    []string{"Target remote does not support this command", "Target remote does not support this command", "No more reverse-execution history"},
+		shows:    []string{"Target remote does not support this command", "Target remote does not support this command", "tour::outer (n=5)", "logs are deleted"},
 		differs:  []difference{{`(?i)branch tracing`, "gdbserver can, where the processor can, which it cannot here; we never do"}},
 	},
 	// Threads.
@@ -619,13 +634,13 @@ var gdbScripts = []script{
 		name: "core file",
 		args: []string{"threads"},
 		commands: []string{"break tour::together", "continue", "generate-core-file DIR/core", "detach",
-			"shell gdb -nx -q -batch -ex 'set width 0' -ex 'set debuginfod enabled off' -ex 'info threads' -ex 'thread apply all backtrace -frame-info short-location' -ex 'print $_siginfo.si_signo' -ex 'thread 3' -ex 'print tour::mine' -ex 'info registers rip rsp' -ex 'info sharedlibrary' -ex 'info auxv' ELF DIR/core 2>&1"},
+			"shell CLIENT -nx -q -batch -ex 'set width 0' -ex 'set debuginfod enabled off' -ex 'info threads' -ex 'thread apply all backtrace -frame-info short-location' -ex 'print $_siginfo.si_signo' -ex 'thread 3' -ex 'print tour::mine' -ex 'info registers rip rsp' -ex 'info sharedlibrary' -ex 'info auxv' ELF DIR/core 2>&1"},
 		shows: []string{"Saved corefile", "detached", "Core was generated", "tour::worker", "tour::together", "= 101"},
 	},
 	{
 		name:     "core file of a crash",
 		args:     []string{"crash"},
-		commands: []string{"continue", "gcore DIR/core", "kill", "shell gdb -nx -q -batch -ex 'set debuginfod enabled off' -ex backtrace -ex 'print $_siginfo._sifields._sigfault' -ex 'info registers' -ex 'print tour::table' ELF DIR/core 2>&1"},
+		commands: []string{"continue", "gcore DIR/core", "kill", "shell CLIENT -nx -q -batch -ex 'set debuginfod enabled off' -ex backtrace -ex 'print $_siginfo._sifields._sigfault' -ex 'info registers' -ex 'print tour::table' ELF DIR/core 2>&1"},
 		shows:    []string{"SIGSEGV", "Saved corefile", "Program terminated with signal SIGSEGV", "tour::crash", "0x10", "{1, 2, 3"},
 	},
 	// The server.
@@ -725,6 +740,12 @@ var gdbScripts = []script{
 func TestSideBySideGDB(t *testing.T) {
 	for _, v := range gdbVersions(t) {
 		for _, s := range gdbScripts {
+			if v.name == "16" {
+				if slices.Contains(gdb16Omits, s.name) {
+					continue
+				}
+				s.differs = slices.Concat(s.differs, gdb16Differs[s.name], gdb16Differs[""])
+			}
 			t.Run(v.name+"/"+s.name, func(t *testing.T) {
 				t.Parallel()
 				s.sideBySide(t, "gdb", v.use, "ENVOYSHIM_GDBSERVER="+v.server)
