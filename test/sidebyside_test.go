@@ -42,13 +42,19 @@ func (s script) sideBySide(t *testing.T, mode string, client user, more ...strin
 		p := &shim{process: start(t, env, append([]string{"setarch", "-R", envoy}, s.args...)...)}
 		p.awaitHeld(mode)
 		out := client(t, elf, p.port, s.commands...)
-		contains(t, out, s.shows...)
+		if mode == "debug" {
+			contains(t, out, s.shows...)
+		}
 		return s.normal(t, out+s.fate(t, p), p)
 	}
-	want, got := session(mode), session("debug")
-	if want != got {
-		t.Errorf("- the client's own server, + ours:\n%s", diffLines(strings.Split(want, "\n"), strings.Split(got, "\n")))
+	got := session("debug")
+	var want string
+	for range 3 { // other servers have races of their own; ours has to be right at once
+		if want = session(mode); want == got {
+			return
+		}
 	}
+	t.Errorf("- the client's own server, + ours:\n%s", diffLines(strings.Split(want, "\n"), strings.Split(got, "\n")))
 }
 
 // fate is what becomes of the process, and what it has written, when the client is gone. A "forever" is left running.
