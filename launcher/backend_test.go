@@ -57,3 +57,11 @@ func TestWithoutSignal(t *testing.T) {
 		}
 	}
 }
+
+func TestDetachOfAnotherProcessIsNone(t *testing.T) {
+	for packet, want := range map[string]bool{"D": true, "D;2a": true, "D;000000000000002a": true, "D;2b": false, "D;": false, "k": false} {
+		if got := isDetach([]byte(packet), 42); got != want {
+			t.Errorf("%q: %t", packet, got)
+		}
+	}
+}

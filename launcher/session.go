@@ -264,7 +264,7 @@ func (s *session) clientSaid() (how, error) {
 			break
 		}
 		payload := rsp.Payload(token)
-		leaving := s.isDetach(payload)
+		leaving := isDetach(payload, s.pid)
 		if leaving || isKill(payload) {
 			if flush() != nil {
 				return s.serverGone()
@@ -648,11 +648,14 @@ func (s *session) eatAck() error {
 // The packets below are those of the GDB manual, "Remote Protocol", "Packets" and "Stop
 // Reply Packets".
 
-// isDetach reports a detach from the process: from one that it has forked, clients detach as well.
-func (s *session) isDetach(p []byte) bool {
-	args, named := strings.CutPrefix(string(p), "D;")
-	pid, err := strconv.ParseUint(args, 16, 64)
-	return string(p) == "D" || named && (err != nil || pid == uint64(s.pid))
+// isDetach: gdb detaches from a forked child likewise, by its process id, and stays. lldb pads the id with zeroes.
+func isDetach(p []byte, pid int) bool {
+	id, named := strings.CutPrefix(string(p), "D;")
+	if !named {
+		return id == "D"
+	}
+	n, err := strconv.ParseUint(id, 16, 64)
+	return err == nil && n == uint64(pid)
 }
 
 func isKill(p []byte) bool { return string(p) == "k" }
