@@ -61,6 +61,8 @@ func (c *session) gdbSupported(args string) (string, error) {
 			offered(feature, func() { c.events.Fork = true })
 		case "vfork-events+":
 			offered(feature, func() { c.events.VFork = true })
+		case "no-resumed+":
+			offered(feature, func() { c.noResumed = true })
 		case "exec-events+":
 			offered(feature, func() { c.events.Exec = true })
 		}
@@ -117,6 +119,9 @@ func gdbStopReply(c *session) string {
 		return reply
 	}
 	stop := c.last
+	if stop.Reason == tracee.NoneRuns && c.noResumed {
+		return "N"
+	}
 	if stop.Reason == tracee.ThreadExited {
 		return fmt.Sprintf("w%02x;%s", stop.Status&0xff, c.threadID(stop.TID))
 	}

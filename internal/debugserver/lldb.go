@@ -144,6 +144,8 @@ func (c *session) reason(tid int) lldbReason {
 	switch stop.Reason {
 	case tracee.Signalled, tracee.Interrupted:
 		r.name, r.description = "signal", describeFault(c.target, stop)
+	case tracee.NoneRuns:
+		r.name = ""
 	case tracee.Breakpoint, tracee.HardwareBreakpoint:
 		r.name = "breakpoint"
 	case tracee.Execed:

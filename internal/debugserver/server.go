@@ -97,6 +97,7 @@ type session struct {
 	swbreak   bool
 	hwbreak   bool
 	errorText bool
+	noResumed bool // the reply N
 	extended  bool // "!"
 	events    tracee.Events
 

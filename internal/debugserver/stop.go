@@ -15,6 +15,8 @@ func stopSignal(stop tracee.Stop, interrupted unix.Signal) unix.Signal {
 		return stop.Signal
 	case tracee.Interrupted:
 		return interrupted
+	case tracee.NoneRuns:
+		return 0
 	}
 	return unix.SIGTRAP
 }
@@ -55,6 +57,8 @@ func describe(stop tracee.Stop) string {
 		return fmt.Sprintf("thread %d in system call %d", stop.TID, stop.Syscall)
 	case tracee.Cloned, tracee.ThreadExited:
 		return fmt.Sprintf("thread %d has come or gone", stop.TID)
+	case tracee.NoneRuns:
+		return "no thread was to run"
 	case tracee.Exited:
 		return fmt.Sprintf("exited with status %d", stop.Status)
 	case tracee.Killed:

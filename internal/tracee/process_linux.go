@@ -73,6 +73,7 @@ const (
 	ThreadExited // only with Events.Threads
 	Exited       // the process is gone: Status
 	Killed       // the process is gone: Signal
+	NoneRuns     // no thread was told to run, or those that were have ended
 )
 
 // A Stop is why and where a process stopped, or that it is gone.

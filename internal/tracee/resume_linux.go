@@ -49,8 +49,8 @@ func (p *Process) Resume(actions map[int]Action, rest Action) (Stop, error) {
 		if p.untold() != nil {
 			continue
 		}
-		if err := p.run(); err != nil {
-			return Stop{}, err
+		if idle, err := p.run(); idle || err != nil {
+			return Stop{Reason: NoneRuns, TID: p.first()}, err
 		}
 	}
 }
@@ -163,30 +163,58 @@ func (p *Process) breakpointAt(pc uint64) bool {
 	return there
 }
 
-// run lets the threads go with the breakpoints in memory until one of them has something to tell, and
+// run lets the threads go with the breakpoints in memory until one of them has something to tell, or none runs, and
 // stops them all.
-func (p *Process) run() error {
+func (p *Process) run() (idle bool, err error) {
 	p.letGo = true
 	defer func() { p.letGo = false }()
 	if err := p.plant(); err != nil {
-		return err
+		return false, err
 	}
 	for _, t := range p.sorted() {
 		if t.doing.Run && !t.running {
 			if err := p.start(t); err != nil {
-				return err
+				return false, err
 			}
 		}
 	}
 	for p.gone == nil && p.untold() == nil {
+		if idle, err = p.idle(); idle || err != nil {
+			break
+		}
 		if err := p.waitOne(); err != nil {
-			return err
+			return false, err
 		}
 		if err := p.keepRunning(); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return p.stopAll()
+	if err != nil {
+		return false, err
+	}
+	if err := p.stopAll(); err != nil {
+		return false, err
+	}
+	return idle, nil
+}
+
+// idle reports that no event can come: all threads that are left stand where they were told to. A process that is being
+// killed is not idle: its threads have left their stops, or stand in a new one, which a look without waiting would see.
+func (p *Process) idle() (bool, error) {
+	if len(p.threads) == 0 || p.anyRuns() {
+		return false, nil
+	}
+	for tid := range p.threads {
+		if _, err := eventMessage(tid); errors.Is(err, unix.ESRCH) {
+			return false, nil
+		}
+	}
+	var info unix.Siginfo
+	err := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WSTOPPED|unix.WNOHANG|unix.WNOWAIT|unix.WALL|unix.WNOTHREAD, nil)
+	if err != nil && err != unix.EINTR {
+		return false, fmt.Errorf("look for events of process %d: %w", p.pid, err)
+	}
+	return err == nil && info.Signo == 0, nil
 }
 
 // keepRunning lets threads go on whose stop needs no other thread to stop: new threads, signals that pass, the steps of a
