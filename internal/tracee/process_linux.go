@@ -32,6 +32,7 @@ type Process struct {
 	letGo    bool        // threads run, with the breakpoints in memory
 	borrowed int         // children of vfork that use the memory
 	asked    atomic.Bool // Interrupt was called, and no stop has told it
+	listens  atomic.Bool // threads are in a group-stop of somebody else's, and only SIGCONT reaches them
 	guarded  bool        // a SIGSTOP of ours is queued
 	lastTID  int         // whose stop was told last: it comes last the next time
 }

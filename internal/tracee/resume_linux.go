@@ -12,6 +12,9 @@ import (
 // once. It may be called at any time, also when there is nothing to interrupt.
 func (p *Process) Interrupt() {
 	p.asked.Store(true)
+	if p.listens.Load() {
+		_ = unix.Kill(p.pid, unix.SIGCONT) // the SIGSTOP takes it out of the queue
+	}
 	// The tracer waits for its tracees: a signal stops one of them, and is not delivered.
 	_ = unix.Kill(p.pid, unix.SIGSTOP)
 }
@@ -241,7 +244,13 @@ func (p *Process) start(t *thread) error {
 	case p.events.Syscalls:
 		request = unix.PTRACE_SYSCALL
 	case isGroupStop(t.status):
-		request = unix.PTRACE_LISTEN // it stays until SIGCONT; if that has been sent already, it stops once more
+		// It stays until SIGCONT; if that has been sent already, it stops once more. Whoever asks for a stop from here on
+		// sends one, and who has asked before has not.
+		if p.listens.Store(true); !p.asked.Load() {
+			request = unix.PTRACE_LISTEN
+		}
+	case isEventStop(t.status):
+		p.listens.Store(false) // there is no group-stop any more
 	}
 	sig := t.doing.Signal
 	t.doing.Signal = 0 // once
