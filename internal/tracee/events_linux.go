@@ -1,6 +1,7 @@
 package tracee
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"unsafe"
@@ -14,6 +15,26 @@ func entering(tid int) bool {
 	var info [88]byte // struct ptrace_syscall_info; its first byte says which
 	_, _, errno := unix.RawSyscall6(unix.SYS_PTRACE, unix.PTRACE_GET_SYSCALL_INFO, uintptr(tid), unsafe.Sizeof(info), uintptr(unsafe.Pointer(&info)), 0, 0)
 	return errno == 0 && info[0] == entry
+}
+
+// trapPends reports a SIGTRAP that a thread is about to take (PTRACE_PEEKSIGINFO).
+func trapPends(tid int) bool {
+	const many = 32
+	arguments := struct {
+		offset       uint64
+		flags, count uint32
+	}{count: many}
+	var infos [many * sizeofSiginfo]byte
+	n, _, errno := unix.RawSyscall6(unix.SYS_PTRACE, unix.PTRACE_PEEKSIGINFO, uintptr(tid), uintptr(unsafe.Pointer(&arguments)), uintptr(unsafe.Pointer(&infos)), 0, 0)
+	if errno != 0 {
+		return false
+	}
+	for i := range int(n) {
+		if binary.NativeEndian.Uint32(infos[i*sizeofSiginfo:]) == uint32(unix.SIGTRAP) {
+			return true
+		}
+	}
+	return false
 }
 
 // trap says what a SIGTRAP was.

@@ -148,7 +148,7 @@ func (p *Process) RemoveAll() error {
 		return nil
 	}
 	p.lift()
-	armed := slices.ContainsFunc(p.points.hardware, func(h hardwarePoint) bool { return h.count > 0 })
+	armed := p.points.watches()
 	p.points = newPoints()
 	if armed {
 		return p.armAll()
@@ -204,6 +204,11 @@ func (ps *points) hide(addr uint64, b []byte) {
 			}
 		}
 	}
+}
+
+// watches reports debug registers in use.
+func (ps *points) watches() bool {
+	return slices.ContainsFunc(ps.hardware, func(h hardwarePoint) bool { return h.count > 0 })
 }
 
 // clean takes them out of the copy that a fork has made.

@@ -281,6 +281,25 @@ func (p *Process) stopAll() error {
 			return err
 		}
 	}
+	return p.takeTraps()
+}
+
+// takeTraps has the threads that were stopped between a trap and its signal stop at the signal. The breakpoint is behind
+// them already: left pending, the signal would come when the breakpoint is gone, or after a detach, and kill.
+func (p *Process) takeTraps() error {
+	armed := len(p.points.planted) > 0 || p.points.watches()
+	for _, t := range p.sorted() {
+		for p.threads[t.tid] == t && t.untold && eventOf(t.status) == eventStop && (armed || t.doing.Step) && trapPends(t.tid) {
+			if err := ptrace(unix.PTRACE_CONT, t.tid, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+				return fmt.Errorf("have thread %d take its trap: %w", t.tid, err)
+			}
+			for t.running = true; t.running && p.gone == nil; {
+				if err := p.waitOne(); err != nil {
+					return err
+				}
+			}
+		}
+	}
 	return nil
 }
 
