@@ -293,7 +293,7 @@ func (p *Process) takeTraps() error {
 			if err := ptrace(unix.PTRACE_CONT, t.tid, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 				return fmt.Errorf("have thread %d take its trap: %w", t.tid, err)
 			}
-			for t.running = true; t.running && p.gone == nil; {
+			for t.running, t.known = true, 0; t.running && p.gone == nil; {
 				if err := p.waitOne(); err != nil {
 					return err
 				}
