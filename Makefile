@@ -6,7 +6,7 @@ SHELL := /bin/bash
 GOARCH ?= $(shell go env GOARCH)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FIXTURES := bin/test/standin bin/test/standin-static bin/test/tour bin/test/probe bin/test/probe-static \
-	bin/test/probe-static-pie bin/test/goprog bin/test/parent bin/test/deny
+	bin/test/probe-static-pie bin/test/goprog bin/test/parent bin/test/deny bin/test/crowd bin/test/tally
 BENCH_FIXTURES := bin/test/bench-exit bin/test/bench-execve bin/test/bench-goexec bin/test/heartbeat
 
 # The tests of debugger sessions, which both the external servers and our own must pass.
@@ -58,6 +58,10 @@ bin/test/parent: test/fixtures/parent.c
 bin/test/deny: test/fixtures/deny.c
 	@mkdir -p $(@D)
 	gcc -g -O0 -Wall -static -o $@ $<
+
+bin/test/crowd bin/test/tally: bin/test/%: test/fixtures/%.c
+	@mkdir -p $(@D)
+	gcc -g -O0 -Wall -o $@ $< -pthread
 
 bench-fixtures: $(BENCH_FIXTURES)
 	CGO_ENABLED=0 go build -C test/bench/delve -overlay overlay-linked.json -trimpath -ldflags '-s -w -E envoyshim_entry' \

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/envoyshim/envoyshim/internal/tracee"
 )
 
@@ -34,27 +32,14 @@ func (c *session) detach(args string) (string, error) {
 	return "OK", c.leave(how)
 }
 
-// leave lets the process go, with the signal that it was about to get: no client is left to
+// leave lets the process go, with the signal that it was about to get (Detach): no client is left to
 // hold it back.
 func (c *session) leave(how How) error {
-	if c.last.Reason == tracee.Signalled && deferrable(c.last.Signal) {
-		_ = unix.Tgkill(c.target.PID(), c.last.TID, c.last.Signal)
-	}
 	if err := c.target.Detach(how == DetachedStopped); err != nil && !errors.Is(err, tracee.ErrNoProcess) {
 		return err
 	}
 	c.end(how)
 	return nil
-}
-
-// deferrable reports a signal that was on its way to the process. Those of a fault come again with the instruction,
-// and stops are the debugger's own.
-func deferrable(sig unix.Signal) bool {
-	switch sig {
-	case unix.SIGTRAP, unix.SIGSTOP, unix.SIGSEGV, unix.SIGBUS, unix.SIGILL, unix.SIGFPE:
-		return false
-	}
-	return true
 }
 
 // quit is GDB manual, "Packets", k: what lldb sends when its user quits. It must not kill

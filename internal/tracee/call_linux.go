@@ -32,6 +32,8 @@ func (p *Process) Call(tid int, number uint64, args ...uint64) (result uint64, e
 	}
 	// What waited to be told, and how it was to go on.
 	told := *t
+	info, ierr := siginfo(t.tid)
+	t.owed = 0
 	result, err = p.callHere(t, before, number, args)
 	if p.gone != nil || p.threads[t.tid] != t {
 		return 0, err
@@ -44,8 +46,11 @@ func (p *Process) Call(tid int, number uint64, args ...uint64) (result uint64, e
 	}
 	if !t.untold {
 		t.status, t.untold, t.trap = told.status, told.untold, told.trap
+		if ierr == nil && isSignalStop(told.status) {
+			_ = siginfoCall(unix.PTRACE_SETSIGINFO, t.tid, info) // of the signal that it stands at
+		}
 	}
-	t.doing = told.doing
+	t.doing, t.owed = told.doing, told.owed
 	return result, err
 }
 
@@ -60,7 +65,7 @@ func (p *Process) callHere(t *thread, before []uint64, number uint64, args []uin
 	if err := t.setGeneral(regs); err != nil {
 		return 0, err
 	}
-	var waiting *thread // a signal that came first
+	var waiting []signalled // signals that came first
 	for {
 		t.doing, t.untold, t.status = Action{Run: true, Step: true}, false, 0
 		if err := p.start(t); err != nil {
@@ -79,9 +84,8 @@ func (p *Process) callHere(t *thread, before []uint64, number uint64, args []uin
 		case t.trap == stepTrap:
 			now, err := t.general()
 			t.untold = false
-			if waiting != nil {
-				// It was taken from the queue; put it back by its number.
-				_ = unix.Tgkill(p.pid, t.tid, waiting.status.StopSignal())
+			for _, s := range waiting {
+				s.queue(p.pid)
 			}
 			if err != nil {
 				return 0, err
@@ -90,8 +94,11 @@ func (p *Process) callHere(t *thread, before []uint64, number uint64, args []uin
 		case isSignalStop(t.status) && t.status.StopSignal() == unix.SIGSTOP && p.guarded:
 			p.guarded = false
 		case isSignalStop(t.status):
-			copied := *t
-			waiting = &copied
+			info, err := siginfo(t.tid)
+			if err != nil {
+				return 0, err
+			}
+			waiting = append(waiting, signalled{t.tid, t.status.StopSignal(), info})
 		}
 	}
 }

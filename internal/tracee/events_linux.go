@@ -160,8 +160,8 @@ func (p *Process) newProgram(t *thread) error {
 
 // explainTrap tells our traps from the program's.
 func (p *Process) explainTrap(t *thread) error {
-	info := make([]byte, sizeofSiginfo)
-	if err := siginfoCall(unix.PTRACE_GETSIGINFO, t.tid, info); err != nil {
+	info, err := siginfo(t.tid)
+	if err != nil {
 		return err
 	}
 	pc, err := t.pc()
@@ -217,6 +217,8 @@ func (p *Process) passes(t *thread) bool {
 		return !p.events.Syscalls || p.events.Only != nil && !p.events.Only[t.syscall()]
 	case sig == unix.SIGSTOP && p.asked.Load():
 		return false
+	case sig == unix.SIGCONT && p.woken.Swap(false):
+		return true
 	case sig == unix.SIGSTOP && p.guarded:
 		p.guarded = false
 		return true
@@ -224,7 +226,7 @@ func (p *Process) passes(t *thread) bool {
 		pc, err := t.pc()
 		return err == nil && t.doing.Step && t.doing.From <= pc && pc < t.doing.To && !p.breakpointAt(pc)
 	case sig != unix.SIGTRAP && p.pass[sig]:
-		t.doing.Signal = sig
+		t.owed = sig
 		return true
 	}
 	return false
@@ -264,6 +266,7 @@ func (p *Process) judge(t *thread) (stop Stop, ok bool, err error) {
 		}
 	case stop.Signal == unix.SIGSTOP && p.asked.Load():
 		p.asked.Store(false)
+		p.woken.Store(false)
 		stop.Reason, stop.Signal = Interrupted, 0
 	case t.trap == pointTrap:
 		pc, err := t.pc()

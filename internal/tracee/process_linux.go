@@ -33,6 +33,7 @@ type Process struct {
 	borrowed int         // children of vfork that use the memory
 	asked    atomic.Bool // Interrupt was called, and no stop has told it
 	listens  atomic.Bool // threads are in a group-stop of somebody else's, and only SIGCONT reaches them
+	woken    atomic.Bool // by a SIGCONT of ours, which may be taken before the SIGSTOP that follows
 	guarded  bool        // a SIGSTOP of ours is queued
 	lastTID  int         // whose stop was told last: it comes last the next time
 }
@@ -47,10 +48,11 @@ type thread struct {
 
 	regs    [maxGeneral]uint64 // while it does not run, as far as they are known
 	known   int
-	trap    trap   // what a SIGTRAP was
-	doing   Action // while it runs, and until it is resumed anew
-	started bool   // its first stop is behind it
-	moved   bool   // SetRegset has changed its program counter since it stopped
+	trap    trap        // what a SIGTRAP was
+	owed    unix.Signal // is delivered when the thread runs, or is released
+	doing   Action      // while it runs, and until it is resumed anew
+	started bool        // its first stop is behind it
+	moved   bool        // SetRegset has changed its program counter since it stopped
 }
 
 // Reason says why a process stopped.

@@ -695,3 +695,39 @@ func TestVForkThatIsTold(t *testing.T) {
 	}
 	s.ends(0)
 }
+
+// A detach in the middle of a crowd at a breakpoint leaves no trap behind, of which a thread would die: a thread may have
+// run onto the breakpoint without having told it yet.
+func TestDetachAmongManyThreadsAtOneBreakpoint(t *testing.T) {
+	for i := range 40 {
+		s := begin(t, "together", "2000")
+		s.insert(tracee.SoftwareExecute, "hit_count", 0)
+		for range i + 20 {
+			if stop := s.resume(); stop.Reason != tracee.Breakpoint {
+				t.Fatalf("it stopped with %+v", stop)
+			}
+		}
+		if err := s.Detach(false); err != nil {
+			t.Fatal(err)
+		}
+		s.Process = nil
+		s.parentSees(0)
+	}
+}
+
+// A signal given to a thread is delivered when the thread runs, also when another one's stop is told first.
+func TestASignalIsKeptUntilTheThreadRuns(t *testing.T) {
+	s := begin(t, "signals", "20")
+	for range 20 {
+		stop := s.resume()
+		if stop.Reason != tracee.Signalled {
+			t.Fatalf("it stopped with %+v", stop)
+		}
+		s.Interrupt() // told at once, before anything runs
+		given := map[int]tracee.Action{stop.TID: {Run: true, Signal: stop.Signal}}
+		if stop, err := s.Resume(given, tracee.Action{Run: true}); err != nil || stop.Reason != tracee.Interrupted {
+			t.Fatalf("it stopped with %+v, %v", stop, err)
+		}
+	}
+	s.ends(0)
+}

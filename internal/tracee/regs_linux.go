@@ -146,8 +146,7 @@ func (p *Process) Siginfo(tid int) ([]byte, error) {
 	if _, err := p.thread(tid); err != nil {
 		return nil, err
 	}
-	info := make([]byte, sizeofSiginfo)
-	return info, siginfoCall(unix.PTRACE_GETSIGINFO, tid, info)
+	return siginfo(tid)
 }
 
 // SetSiginfo replaces it.
@@ -159,6 +158,11 @@ func (p *Process) SetSiginfo(tid int, info []byte) error {
 		return fmt.Errorf("write the siginfo of thread %d: %w", tid, unix.EINVAL)
 	}
 	return siginfoCall(unix.PTRACE_SETSIGINFO, tid, info)
+}
+
+func siginfo(tid int) ([]byte, error) {
+	info := make([]byte, sizeofSiginfo)
+	return info, siginfoCall(unix.PTRACE_GETSIGINFO, tid, info)
 }
 
 func siginfoCall(request, tid int, info []byte) error {

@@ -13,6 +13,7 @@ import (
 func (p *Process) Interrupt() {
 	p.asked.Store(true)
 	if p.listens.Load() {
+		p.woken.Store(true)
 		_ = unix.Kill(p.pid, unix.SIGCONT) // the SIGSTOP takes it out of the queue
 	}
 	// The tracer waits for its tracees: a signal stops one of them, and is not delivered.
@@ -25,16 +26,23 @@ func (p *Process) Resume(actions map[int]Action, rest Action) (Stop, error) {
 	if p.gone != nil {
 		return *p.gone, nil
 	}
-	if p.asked.Load() { // while it was stopped
-		p.Uninterrupt()
-		return Stop{Reason: Interrupted, TID: p.first()}, nil
-	}
 	for tid, t := range p.threads {
 		action, ok := actions[tid]
 		if !ok {
 			action = rest
 		}
+		// The signal stays due until the thread runs: another one's stop may have to be told first.
+		if action.Signal != 0 && t.owed != 0 {
+			_ = unix.Tgkill(p.pid, tid, action.Signal)
+		} else if action.Signal != 0 {
+			t.owed = action.Signal
+		}
 		t.doing = action
+		t.doing.Signal = 0
+	}
+	if p.asked.Load() { // while it was stopped
+		p.Uninterrupt()
+		return Stop{Reason: Interrupted, TID: p.first()}, nil
 	}
 	// In between they stay in memory, but that which a thread is moved off.
 	defer p.lift()
@@ -136,7 +144,6 @@ func (p *Process) stepOff() error {
 			continue // it has ended
 		}
 		t.doing = whole
-		t.doing.Signal = 0 // delivered
 		if t.untold && t.trap == stepTrap && !whole.Step {
 			t.untold = false // just our step
 		}
@@ -252,8 +259,8 @@ func (p *Process) start(t *thread) error {
 	case isEventStop(t.status):
 		p.listens.Store(false) // there is no group-stop any more
 	}
-	sig := t.doing.Signal
-	t.doing.Signal = 0 // once
+	sig := t.owed
+	t.owed = 0 // once
 	err := ptrace(request, t.tid, uintptr(sig))
 	switch {
 	case errors.Is(err, unix.ESRCH): // killed meanwhile: its end comes

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -94,7 +95,7 @@ func tracedByUs(tid int) bool {
 }
 
 // Detach takes everything out of memory and debug registers and lets the process run, or, with stopped,
-// leaves it in group-stop (state T), where SIGCONT lets it run. Signals that wait to be told are delivered.
+// leaves it in group-stop (state T), where SIGCONT lets it run. Signals that were on their way are delivered then.
 func (p *Process) Detach(stopped bool) error {
 	if p.gone != nil {
 		return ErrNoProcess
@@ -104,7 +105,7 @@ func (p *Process) Detach(stopped bool) error {
 	case err != nil:
 	case stopped:
 		err = p.Guard()
-	case p.guarded:
+	case p.guarded, p.asked.Load():
 		// SIGCONT takes a queued SIGSTOP out again (signal(7)); itself it does nothing to a process that
 		// runs and does not handle it. A tracer's detach leaves it queued.
 		err = unix.Kill(p.pid, unix.SIGCONT)
@@ -112,24 +113,82 @@ func (p *Process) Detach(stopped bool) error {
 	if err != nil {
 		return err
 	}
+	var held []signalled
+	if stopped {
+		held = p.withhold()
+	}
 	p.releaseThreads()
 	p.end(Stop{})
 	if stopped {
-		return settle(p.pid)
+		err = settle(p.pid)
 	}
-	return nil
+	for _, s := range held {
+		s.queue(p.pid)
+	}
+	return err
 }
 
 // releaseThreads detaches from all threads.
 func (p *Process) releaseThreads() {
 	for tid, t := range p.threads {
-		deliver := unix.Signal(0)
-		if t.untold && isSignalStop(t.status) && t.status.StopSignal() != unix.SIGTRAP {
-			deliver = t.status.StopSignal()
-		}
-		_ = ptrace(unix.PTRACE_DETACH, tid, uintptr(deliver))
+		_ = ptrace(unix.PTRACE_DETACH, tid, uintptr(p.due(t)))
 	}
 	clear(p.threads)
+}
+
+// due is the signal that a stopped thread is to get when it runs: one that was to be delivered, or that the thread stands
+// at. Those of a fault come again with the instruction, and stops are the debugger's own, unless nobody has heard of them.
+func (p *Process) due(t *thread) unix.Signal {
+	if t.owed != 0 || !isSignalStop(t.status) {
+		return t.owed
+	}
+	switch sig := t.status.StopSignal(); sig {
+	case unix.SIGTRAP:
+		return 0
+	case unix.SIGSTOP:
+		if !t.untold || p.guarded || p.asked.Load() {
+			return 0
+		}
+		return sig
+	case unix.SIGSEGV, unix.SIGBUS, unix.SIGILL, unix.SIGFPE:
+		if !t.untold {
+			return 0
+		}
+		return sig
+	default:
+		return sig
+	}
+}
+
+// signalled is a signal that was taken from the queue.
+type signalled struct {
+	tid  int
+	sig  unix.Signal
+	info []byte
+}
+
+// withhold takes the signals that are due, so that a release does not deliver them before the process stands.
+func (p *Process) withhold() []signalled {
+	var all []signalled
+	for tid, t := range p.threads {
+		sig := p.due(t)
+		if sig == 0 || sig == unix.SIGCONT { // which would end the hold
+			continue
+		}
+		if info, err := siginfo(tid); err == nil {
+			all = append(all, signalled{tid, sig, info})
+		}
+		t.owed, t.status, t.untold = 0, 0, false
+	}
+	return all
+}
+
+// queue puts it back, with its value if it has one (rt_tgsigqueueinfo(2) lets nobody say what the kernel or kill says).
+func (s signalled) queue(pid int) {
+	_, _, errno := unix.RawSyscall6(unix.SYS_RT_TGSIGQUEUEINFO, uintptr(pid), uintptr(s.tid), uintptr(s.sig), uintptr(unsafe.Pointer(&s.info[0])), 0, 0)
+	if errno != 0 {
+		_ = unix.Tgkill(pid, s.tid, s.sig)
+	}
 }
 
 // Kill ends the process by SIGKILL and waits for its end.
