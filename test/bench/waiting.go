@@ -12,7 +12,7 @@ const (
 	waitTime = 10 * time.Second
 )
 
-var waitModes = []string{"pause", "gdb", "lldb"}
+var waitModes = []string{"pause", "debug", "gdb", "lldb"}
 
 var waiting = row{
 	name:  "waiting",
@@ -23,6 +23,7 @@ comes, with hardly another process to look at.`,
 	measure: measureWaiting,
 	claims: []claim{
 		{waitCase, product + ", mode pause", "", "", goal{never, 0}},
+		{waitCase, product + ", mode debug", "", "", goal{never, 0}},
 		{waitCase, product + ", mode gdb", "", "", goal{never, 0}},
 		{waitCase, product + ", mode lldb", "", "", goal{never, 0}},
 	},
