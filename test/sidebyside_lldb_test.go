@@ -13,17 +13,15 @@ import (
 // An lldbVersion is a client and the server that comes with it.
 type lldbVersion struct{ name, client, server string }
 
-// lldbVersions are lldb 19 and, where make deps has found it, lldb 14.
+// lldbVersions are lldb 19 and, where the distribution has it, lldb 14.
 func lldbVersions(t testing.TB) []lldbVersion {
 	t.Helper()
 	list := []lldbVersion{{"19", "lldb-19", "/usr/bin/lldb-server-19"}}
-	dir, err := os.UserCacheDir()
-	must(t, err)
-	bin := filepath.Join(dir, "envoyshim/lldb-14/bin")
-	if _, err := os.Stat(bin); err == nil {
-		list = append(list, lldbVersion{"14", filepath.Join(bin, "lldb"), filepath.Join(bin, "lldb-server")})
+	dir := cached(t, "lldb-14")
+	if exists(filepath.Join(dir, "none")) {
+		return list
 	}
-	return list
+	return append(list, lldbVersion{"14", cached(t, "lldb-14/bin/lldb"), cached(t, "lldb-14/bin/lldb-server")})
 }
 
 // tourLines are places of the tour in commands: {line TEXT} stands for the number of the line with the text.
