@@ -18,31 +18,28 @@ func (p *Process) ReadMemory(addr uint64, b []byte) (n int, err error) {
 	return n, err
 }
 
-// readMemory is process_vm_readv(2); what that may not read (PROT_NONE, device memory), and where it is refused,
-// /proc/PID/mem.
+// readMemory is process_vm_readv(2), which copies without a detour; for little, and for what that may not read (PROT_NONE, device
+// memory), or where it is refused, /proc/PID/mem, which is found faster.
 func (p *Process) readMemory(addr uint64, b []byte) (int, error) {
-	if len(b) == 0 {
-		return 0, nil
+	n := 0
+	if len(b) > pageSize {
+		local := []unix.Iovec{{Base: &b[0], Len: uint64(len(b))}}
+		remote := []unix.RemoteIovec{{Base: uintptr(addr), Len: len(b)}}
+		got, _ := unix.ProcessVMReadv(p.pid, local, remote, 0)
+		n = max(got, 0)
 	}
-	local := []unix.Iovec{{Base: &b[0], Len: uint64(len(b))}}
-	remote := []unix.RemoteIovec{{Base: uintptr(addr), Len: len(b)}}
-	n, err := unix.ProcessVMReadv(p.pid, local, remote, 0)
-	if err == nil && n == len(b) {
-		return n, nil
-	}
-	n = max(n, 0)
 	for n < len(b) {
 		at := addr + uint64(n)
 		rest := b[n:min(len(b), n+int(pageSize-at%pageSize))]
-		if err = p.mem.ReadAt(rest, at); err != nil {
+		if err := p.mem.ReadAt(rest, at); err != nil {
+			if n == 0 {
+				return 0, fmt.Errorf("read memory at %#x: %w", addr, err)
+			}
 			break
 		}
 		n += len(rest)
 	}
-	if n > 0 {
-		return n, nil
-	}
-	return 0, fmt.Errorf("read memory at %#x: %w", addr, err)
+	return n, nil
 }
 
 // WriteMemory writes b, also where the mapping is read-only.
