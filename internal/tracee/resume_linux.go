@@ -39,6 +39,9 @@ func (p *Process) Resume(actions map[int]Action, rest Action) (Stop, error) {
 		}
 		t.doing = action
 		t.doing.Signal = 0
+		if t.trap == stepTrap {
+			t.untold = false // a step that ended beside the last stop: it is not this action's
+		}
 	}
 	if p.asked.Load() { // while it was stopped
 		p.Uninterrupt()
