@@ -271,3 +271,12 @@ func TestRegionAt(t *testing.T) {
 		}
 	}
 }
+
+func TestAFailureOfAnEmptyRequest(t *testing.T) {
+	for _, lldb := range []bool{false, true} {
+		c := talk(t, newFake(), lldb)
+		if got := c.dialect.failure(c, "", errRunning); got != "E01" {
+			t.Errorf("lldb %t: %q", lldb, got)
+		}
+	}
+}
