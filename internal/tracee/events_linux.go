@@ -267,6 +267,7 @@ func (p *Process) judge(t *thread) (stop Stop, ok bool, err error) {
 	case stop.Signal == unix.SIGSTOP && p.asked.Load():
 		p.asked.Store(false)
 		p.woken.Store(false)
+		p.guarded = p.guarded && p.stopPends() // one SIGSTOP may have been both
 		stop.Reason, stop.Signal = Interrupted, 0
 	case t.trap == pointTrap:
 		pc, err := t.pc()

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/envoyshim/envoyshim/internal/procfs"
 )
 
 // A Process is a process with all its threads under our trace (PTRACE_SEIZE, ptrace(2)). It is all-stop: while a
@@ -190,6 +192,17 @@ func (p *Process) Guard() error {
 	}
 	p.guarded = true
 	return nil
+}
+
+// stopPends reports a SIGSTOP in the queue (proc_pid_status(5), ShdPnd), or one that a thread has taken and not told.
+func (p *Process) stopPends() bool {
+	for _, t := range p.threads {
+		if t.untold && isSignalStop(t.status) && t.status.StopSignal() == unix.SIGSTOP {
+			return true
+		}
+	}
+	st, err := procfs.ReadStatus(p.pid)
+	return err == nil && st.ShdPnd&(1<<(unix.SIGSTOP-1)) != 0
 }
 
 // thread returns a stopped thread.

@@ -104,6 +104,7 @@ func (p *Process) Detach(stopped bool) error {
 	switch {
 	case err != nil:
 	case stopped:
+		p.guarded = false // a thread may have taken it already
 		err = p.Guard()
 	case p.guarded, p.asked.Load():
 		// SIGCONT takes a queued SIGSTOP out again (signal(7)); itself it does nothing to a process that
