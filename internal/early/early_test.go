@@ -488,6 +488,7 @@ type traced struct {
 
 func startTraced(t testing.TB, path string, argv, env []string) *traced {
 	t.Helper()
+	runtime.LockOSThread() // the tracer is a thread
 	p := &traced{process: start(t, path, argv, env, func(a *os.ProcAttr) { a.Sys.Ptrace = true })}
 	if ws := p.wait(t); ws.StopSignal() != unix.SIGTRAP {
 		t.Fatalf("at exec: %#x, want SIGTRAP", ws)
