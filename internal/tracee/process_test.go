@@ -448,6 +448,15 @@ func TestWatchpointOfManyBytes(t *testing.T) {
 	s.ends(0)
 }
 
+// A watchpoint that the kernel refuses is none, also for threads that come later.
+func TestAWatchpointThatIsRefused(t *testing.T) {
+	s := begin(t, "storm", "40")
+	if err := s.Insert(tracee.HardwareExecute, 1<<63, 1, nil); err == nil {
+		t.Fatal("the kernel has taken an address of its own")
+	}
+	s.ends(0)
+}
+
 func TestHardwareBreakpoint(t *testing.T) {
 	s := begin(t, "count", "3")
 	at := s.insert(tracee.HardwareExecute, "hit_count", 0)

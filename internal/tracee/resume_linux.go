@@ -22,7 +22,7 @@ func (p *Process) Interrupt() {
 
 // Resume lets the threads do what actions says, those that it does not name what rest says, and returns at the next stop.
 // Signals that PassSignals names are delivered without a stop.
-func (p *Process) Resume(actions map[int]Action, rest Action) (Stop, error) {
+func (p *Process) Resume(actions map[int]Action, rest Action) (stop Stop, err error) {
 	if p.gone != nil {
 		return *p.gone, nil
 	}
@@ -48,7 +48,12 @@ func (p *Process) Resume(actions map[int]Action, rest Action) (Stop, error) {
 		return Stop{Reason: Interrupted, TID: p.first()}, nil
 	}
 	// In between they stay in memory, but that which a thread is moved off.
-	defer p.lift()
+	defer func() {
+		if err != nil && p.gone == nil {
+			_ = p.stopAll() // as after any other end
+		}
+		p.lift()
+	}()
 	for {
 		// What happened beside the stop that was told last.
 		if stop, ok, err := p.tell(); ok || err != nil {
