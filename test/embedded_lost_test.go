@@ -1,0 +1,138 @@
+package test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net"
+	"os"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// long reads a variable of a process.
+func long(t testing.TB, pid int, addr uint64) uint64 {
+	t.Helper()
+	mem, err := os.Open(fmt.Sprintf("/proc/%d/mem", pid))
+	must(t, err)
+	defer mem.Close()
+	b := make([]byte, 8)
+	_, err = mem.ReadAt(b, int64(addr))
+	must(t, err)
+	return binary.LittleEndian.Uint64(b)
+}
+
+// A client that is killed in whatever it does leaves the process on hold as it was without a debugger: nobody traces it, its
+// code is its own, nothing is watched. The next client, of the other kind, serves its user; and so on, and nothing is left
+// behind in the supervisor.
+func TestLostInEveryState(t *testing.T) {
+	elf := fixture(t, "bin/test/crowd")
+	s := crowd(t, 20, 0)
+	supervisor := s.supervisor()
+	rounds := symbol(t, s.pid(), elf, "rounds")
+	runs := func() {
+		t.Helper()
+		before := long(t, s.pid(), rounds)
+		eventually(t, "it runs", func() bool { return long(t, s.pid(), rounds) > before+10 })
+	}
+	other := map[string]string{"gdb": "lldb", "lldb": "gdb"}
+	stop := map[string]string{"gdb": "break ", "lldb": "b "}
+	states := []struct {
+		name string
+		lose func(t *testing.T, kind string)
+	}{
+		{"running", func(t *testing.T, kind string) {
+			c := startClient(t, kind, elf, s.port)
+			fmt.Fprintln(c.stdin, "continue")
+			runs()
+			_ = unix.Kill(c.pid(), unix.SIGKILL)
+		}},
+		{"running onto breakpoints", func(t *testing.T, kind string) {
+			c := startClient(t, kind, elf, s.port)
+			fmt.Fprintln(c.stdin, map[string]string{"gdb": "break work if id < 0", "lldb": "breakpoint set --name work --condition 'worked < 0'"}[kind])
+			fmt.Fprintln(c.stdin, "continue")
+			runs()
+			_ = unix.Kill(c.pid(), unix.SIGKILL)
+		}},
+		{"at a breakpoint", func(t *testing.T, kind string) {
+			c := startClient(t, kind, elf, s.port, stop[kind]+"work", stop[kind]+"again", "continue")
+			_ = unix.Kill(c.pid(), unix.SIGKILL)
+		}},
+		{"stepping", func(t *testing.T, kind string) {
+			c := startClient(t, kind, elf, s.port, stop[kind]+"again", "continue")
+			steps := map[string]string{
+				"gdb":  "while 1\nstepi\nend",
+				"lldb": "script while True: lldb.debugger.HandleCommand('thread step-inst')\n",
+			}[kind]
+			from := c.out.len()
+			fmt.Fprintln(c.stdin, steps)
+			if _, ok := c.out.at(from + 100); !ok {
+				t.Fatal("it does not step")
+			}
+			_ = unix.Kill(c.pid(), unix.SIGKILL)
+		}},
+		{"watching", func(t *testing.T, kind string) {
+			watch := map[string]string{"gdb": "watch rounds", "lldb": "watchpoint set variable rounds"}[kind]
+			c := startClient(t, kind, elf, s.port, watch, "continue", "continue")
+			contains(t, c.out.String(), "atchpoint", "ld value", "ew value")
+			_ = unix.Kill(c.pid(), unix.SIGKILL)
+		}},
+		{"reading files", func(t *testing.T, kind string) {
+			w := dialWire(t, kind, s.port)
+			for range 50 {
+				w.send(fmt.Sprintf("vFile:open:%x,0,0", "/proc/self/maps"))
+			}
+			for range 50 {
+				w.send("vFile:pread:3,10000,0")
+			}
+			_ = w.conn.(*net.TCPConn).SetLinger(0)
+			w.drop()
+		}},
+	}
+	from, descriptorsBefore := 0, 0
+	for i := range trials(5 * len(states)) {
+		one, kind := states[i%len(states)], []string{"gdb", "lldb"}[i/len(states)%2]
+		t.Run(fmt.Sprintf("%s, %s, %d", one.name, kind, i/len(states)), func(t *testing.T) {
+			_, from = s.eventFrom("listening", 0)
+			for range i { // those of the cycles before: two clients each
+				_, from = s.eventFrom("detached", from)
+				_, from = s.eventFrom("detached", from)
+			}
+			one.lose(t, kind)
+			e, after := s.eventFrom("detached", from)
+			if e.str("by") != "lost" {
+				t.Fatalf("detached by %q", e.str("by"))
+			}
+			s.eventFrom("held", after)
+			if got := state(t, s.pid()); got != "T" || tracer(t, s.pid()) != 0 {
+				t.Fatalf("state %s, tracer %d", got, tracer(t, s.pid()))
+			}
+			sameText(t, s.pid())
+			run(t, cli(t), "resume", "--pid", fmt.Sprint(s.pid()))
+			runs() // and nothing traps
+			out := clients[other[kind]](t, elf, s.port, stop[other[kind]]+"again", "continue", "detach")
+			contains(t, out, "again", "detached")
+			lacks(t, out, "SIGTRAP", "SIGSTOP in", "SIGCONT")
+			runs()
+			sameText(t, s.pid())
+			if got := s.supervisor(); got != supervisor {
+				t.Fatalf("the supervisor is %d, not %d", got, supervisor)
+			}
+		})
+		if t.Failed() {
+			return
+		}
+		if i == 0 {
+			descriptorsBefore = descriptors(t, supervisor)
+		}
+	}
+	eventually(t, "no descriptor is left open", func() bool { return descriptors(t, supervisor) <= descriptorsBefore })
+	if n := threadCount(t, supervisor); n > 30 {
+		t.Errorf("the supervisor has %d threads", n)
+	}
+	if left := children(t, supervisor); len(left) > 0 {
+		t.Errorf("the supervisor has the children %v", left)
+	}
+	s.dismissed()
+	lacks(t, s.err.String(), `"failed"`)
+}
