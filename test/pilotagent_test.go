@@ -107,14 +107,14 @@ func (a *agent) endByTERM(envoy int) {
 }
 
 func TestUnderPilotAgentWithTheRealEnvoy(t *testing.T) {
-	for _, mode := range []string{"gdb", "lldb"} {
-		t.Run(mode, func(t *testing.T) {
+	for _, c := range []struct{ client, mode string }{{"gdb", "gdb"}, {"lldb", "lldb"}, {"gdb", "debug"}, {"lldb", "debug"}} {
+		t.Run(c.client+"/"+c.mode, func(t *testing.T) {
 			envoy := realEnvoyForAll(t)
-			a := startAgent(t, mode, envoy)
+			a := startAgent(t, c.mode, envoy)
 			pid := a.held()
 			unmoved(t, pid, newLines())
 			var out string
-			if mode == "gdb" {
+			if c.client == "gdb" {
 				out, _ = runAny(t, a.inside("gdb", "-nx", "-q", "-batch", "-ex", "set pagination off", "-ex", "set width 0", "-ex", "set debuginfod enabled off", "-ex", "set sysroot /",
 					"-ex", "target remote 127.0.0.1:2159", "-ex", "x/i $pc", "-ex", "set breakpoint pending on",
 					"-ex", "rbreak ^epoll_create", "-ex", "break epoll_create1", "-ex", "continue", "-ex", "backtrace 4",
