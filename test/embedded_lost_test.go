@@ -62,7 +62,7 @@ func TestLostInEveryState(t *testing.T) {
 			c := startClient(t, kind, elf, s.port, stop[kind]+"again", "continue")
 			steps := map[string]string{
 				"gdb":  "while 1\nstepi\nend",
-				"lldb": "script while True: lldb.debugger.HandleCommand('thread step-inst')\n",
+				"lldb": "script lldb.debugger.SetAsync(False)\nscript while True: lldb.debugger.HandleCommand('thread step-inst')\n",
 			}[kind]
 			from := c.out.len()
 			fmt.Fprintln(c.stdin, steps)
