@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -417,15 +418,19 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// freePort returns a port of 127.0.0.1 that nobody listens on.
+// freePort returns a port of 127.0.0.1 that nobody listens on, below those that the kernel gives to clients (ip(7),
+// ip_local_port_range): else one of these could take it in between.
 func freePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		port := 20000 + rand.IntN(12000)
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			l.Close()
+			return port
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal("no port is free")
+	return 0
 }
 
 // bootstrap returns a configuration for Envoy, real or not, with its admin port.
