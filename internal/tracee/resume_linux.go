@@ -76,17 +76,9 @@ func (p *Process) Resume(actions map[int]Action, rest Action) (stop Stop, err er
 
 // Uninterrupt takes back an Interrupt that has not made Resume return.
 func (p *Process) Uninterrupt() {
-	if !p.asked.Swap(false) {
-		return
+	if p.asked.Swap(false) {
+		p.guarded = true // its SIGSTOP is queued, or taken by a thread, as a guard's
 	}
-	for _, t := range p.threads {
-		if !t.running && t.untold && isSignalStop(t.status) && t.status.StopSignal() == unix.SIGSTOP {
-			t.untold = false // it was taken beside the stop that was told, and may have been the guard, too
-			p.guarded = p.guarded && p.stopPends()
-			return
-		}
-	}
-	p.guarded = true // its SIGSTOP is queued, as a guard's
 }
 
 // tell picks a thread whose stop has not been told and turns it into a Stop. Stops that are
