@@ -267,7 +267,10 @@ func (p *Process) judge(t *thread) (stop Stop, ok bool, err error) {
 	case stop.Signal == unix.SIGSTOP && p.asked.Load():
 		p.asked.Store(false)
 		p.woken.Store(false)
-		p.guarded = p.guarded && p.stopPends() // one SIGSTOP may have been both
+		if p.guarded { // one SIGSTOP may have been both, or another thread has the other
+			p.forgetStops()
+			p.guarded = p.stopPends()
+		}
 		stop.Reason, stop.Signal = Interrupted, 0
 	case t.trap == pointTrap:
 		pc, err := t.pc()

@@ -184,8 +184,11 @@ func (p *Process) PassSignals(signals map[unix.Signal]bool) { p.pass = signals }
 // Guard queues a SIGSTOP for the stopped process, so that the end of this process, which detaches, leaves it in group-stop
 // instead of running. The next Resume takes it out again, which costs one more stop.
 func (p *Process) Guard() error {
-	if p.gone != nil || p.guarded {
+	if p.gone != nil || p.guarded && p.stopPends() {
 		return nil
+	}
+	if p.guarded { // a thread has taken the last one, and has not told it
+		p.forgetStops()
 	}
 	if err := unix.Kill(p.pid, unix.SIGSTOP); err != nil {
 		return fmt.Errorf("queue SIGSTOP for process %d: %w", p.pid, err)
@@ -194,15 +197,19 @@ func (p *Process) Guard() error {
 	return nil
 }
 
-// stopPends reports a SIGSTOP in the queue (proc_pid_status(5), ShdPnd), or one that a thread has taken and not told.
+// stopPends reports a SIGSTOP in the queue (proc_pid_status(5), ShdPnd).
 func (p *Process) stopPends() bool {
-	for _, t := range p.threads {
-		if t.untold && isSignalStop(t.status) && t.status.StopSignal() == unix.SIGSTOP {
-			return true
-		}
-	}
 	st, err := procfs.ReadStatus(p.pid)
 	return err == nil && st.ShdPnd&(1<<(unix.SIGSTOP-1)) != 0
+}
+
+// forgetStops drops the SIGSTOPs of ours that threads have taken and not told.
+func (p *Process) forgetStops() {
+	for _, t := range p.threads {
+		if t.untold && isSignalStop(t.status) && t.status.StopSignal() == unix.SIGSTOP {
+			t.untold = false
+		}
+	}
 }
 
 // thread returns a stopped thread.
