@@ -1,10 +1,8 @@
 package debugserver
 
 // common are the requests that mean the same to both clients.
-var common requests
-
-func init() {
-	common = requests{
+func common() requests {
+	return requests{
 		"?":                          only((*session).whyStopped),
 		"!":                          only((*session).extend),
 		"QStartNoAckMode":            only((*session).stopAcks),

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // gdbDescription is GDB manual, appendix "Target Descriptions". The types are those of gdb/features.
@@ -19,7 +20,7 @@ func gdbDescription(f *registerFile) string {
 				b.WriteString("</feature>")
 			}
 			feature = r.feature
-			fmt.Fprintf(&b, `<feature name="%s">%s`, feature, gdbTypes[feature])
+			fmt.Fprintf(&b, `<feature name="%s">%s`, feature, gdbTypes()[feature])
 		}
 		fmt.Fprintf(&b, `<reg name="%s" bitsize="%d" type="%s" regnum="%d"`, r.name, 8*r.size, r.typ, r.number)
 		if group := gdbGroups[r.group]; group != "" {
@@ -42,14 +43,16 @@ const vectorTypes = `<vector id="v8bf16" type="bfloat16" count="8"/><vector id="
 	`<field name="v16_int8" type="v16i8"/><field name="v8_int16" type="v8i16"/><field name="v4_int32" type="v4i32"/>` +
 	`<field name="v2_int64" type="v2i64"/><field name="uint128" type="uint128"/></union>`
 
-var gdbTypes = map[string]string{
-	"org.gnu.gdb.i386.core": flagsType("i386_eflags", "CF 0", "@ 1", "PF 2", "AF 4", "ZF 6", "SF 7", "TF 8", "IF 9",
-		"DF 10", "OF 11", "NT 14", "RF 16", "VM 17", "AC 18", "VIF 19", "VIP 20", "ID 21"),
-	"org.gnu.gdb.i386.sse": fmt.Sprintf(vectorTypes, "vec128") + flagsType("i386_mxcsr", "IE 0", "DE 1", "ZE 2", "OE 3",
-		"UE 4", "PE 5", "DAZ 6", "IM 7", "DM 8", "ZM 9", "OM 10", "UM 11", "PM 12", "FZ 15"),
-	"org.gnu.gdb.i386.avx512": fmt.Sprintf(vectorTypes, "vec128") + `<vector id="v2ui128" type="uint128" count="2"/>`,
-	"org.gnu.gdb.aarch64.fpu": fmt.Sprintf(vectorTypes, "aarch64v"),
-}
+var gdbTypes = sync.OnceValue(func() map[string]string {
+	return map[string]string{
+		"org.gnu.gdb.i386.core": flagsType("i386_eflags", "CF 0", "@ 1", "PF 2", "AF 4", "ZF 6", "SF 7", "TF 8", "IF 9",
+			"DF 10", "OF 11", "NT 14", "RF 16", "VM 17", "AC 18", "VIF 19", "VIP 20", "ID 21"),
+		"org.gnu.gdb.i386.sse": fmt.Sprintf(vectorTypes, "vec128") + flagsType("i386_mxcsr", "IE 0", "DE 1", "ZE 2", "OE 3",
+			"UE 4", "PE 5", "DAZ 6", "IM 7", "DM 8", "ZM 9", "OM 10", "UM 11", "PM 12", "FZ 15"),
+		"org.gnu.gdb.i386.avx512": fmt.Sprintf(vectorTypes, "vec128") + `<vector id="v2ui128" type="uint128" count="2"/>`,
+		"org.gnu.gdb.aarch64.fpu": fmt.Sprintf(vectorTypes, "aarch64v"),
+	}
+})
 
 // flagsType is a register of single bits; "@" has no name.
 func flagsType(id string, bits ...string) string {

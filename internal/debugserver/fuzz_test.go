@@ -7,7 +7,7 @@ import (
 
 // FuzzAnswer: no sequence of requests makes the server fail. Requests are separated by line ends.
 func FuzzAnswer(f *testing.F) {
-	for _, requests := range []requests{common, gdbDialect.requests, lldbDialect.requests} {
+	for _, requests := range []requests{common(), gdbDialect.requests(), lldbDialect.requests()} {
 		for prefix := range requests {
 			f.Add(prefix, false)
 			f.Add(prefix+"0,10:1;2\nvCont;c\n"+prefix, true)

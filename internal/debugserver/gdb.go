@@ -20,16 +20,18 @@ func init() {
 		file:      gdbFile,
 		failure:   gdbFailure,
 		stopReply: gdbStopReply,
-		requests: requests{
-			"qSupported":          (*session).gdbSupported,
-			"x":                   (*session).readBinary,
-			"qCRC:":               (*session).checksum,
-			"qXfer:threads:read:": transfer((*session).threads),
-			"qSymbol:":            (*session).symbol,
-			"qGetTLSAddr:":        (*session).threadLocal,
-			"QProgramSignals:":    ok, // a signal is delivered only when the client says so
-			"QThreadEvents:":      (*session).threadEvents,
-			"QCatchSyscalls:":     (*session).catchSyscalls,
+		requests: func() requests {
+			return requests{
+				"qSupported":          (*session).gdbSupported,
+				"x":                   (*session).readBinary,
+				"qCRC:":               (*session).checksum,
+				"qXfer:threads:read:": transfer((*session).threads),
+				"qSymbol:":            (*session).symbol,
+				"qGetTLSAddr:":        (*session).threadLocal,
+				"QProgramSignals:":    ok, // a signal is delivered only when the client says so
+				"QThreadEvents:":      (*session).threadEvents,
+				"QCatchSyscalls:":     (*session).catchSyscalls,
+			}
 		},
 	}
 }

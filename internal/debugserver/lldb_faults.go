@@ -3,6 +3,7 @@ package debugserver
 import (
 	"encoding/binary"
 	"fmt"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -10,14 +11,16 @@ import (
 )
 
 // faults are the codes of the signals of a fault (sigaction(2), si_code) in lldb 19's words.
-var faults = map[unix.Signal][]string{
-	unix.SIGILL: {"", "illegal opcode", "illegal operand", "illegal addressing mode", "illegal trap", "privileged opcode", "privileged register",
-		"coprocessor error", "internal stack error"},
-	unix.SIGBUS: {"", "illegal alignment", "illegal address", "hardware error"},
-	unix.SIGFPE: {"", "integer divide by zero", "integer overflow", "floating point divide by zero", "floating point overflow",
-		"floating point underflow", "floating point inexact result", "floating point invalid operation", "subscript out of range"},
-	unix.SIGSEGV: {"", "address not mapped to object", "invalid permissions for mapped object"},
-}
+var faults = sync.OnceValue(func() map[unix.Signal][]string {
+	return map[unix.Signal][]string{
+		unix.SIGILL: {"", "illegal opcode", "illegal operand", "illegal addressing mode", "illegal trap", "privileged opcode", "privileged register",
+			"coprocessor error", "internal stack error"},
+		unix.SIGBUS: {"", "illegal alignment", "illegal address", "hardware error"},
+		unix.SIGFPE: {"", "integer divide by zero", "integer overflow", "floating point divide by zero", "floating point overflow",
+			"floating point underflow", "floating point inexact result", "floating point invalid operation", "subscript out of range"},
+		unix.SIGSEGV: {"", "address not mapped to object", "invalid permissions for mapped object"},
+	}
+})
 
 // siKernel is the code of faults that tell no address, like that of one that is not canonical (siginfo.h of the kernel's
 // uapi).
@@ -25,7 +28,7 @@ const siKernel = 0x80
 
 // describeFault tells a person of the fault at which a process stopped, "" when it was none.
 func describeFault(target Target, stop tracee.Stop) string {
-	texts := faults[stop.Signal]
+	texts := faults()[stop.Signal]
 	if stop.Reason != tracee.Signalled || texts == nil {
 		return ""
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -120,14 +121,14 @@ func (c *session) checksum(args string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	sum := ^uint32(0)
+	sum, table := ^uint32(0), crcTable()
 	for at, left := n[0], n[1]; left > 0; {
 		b, err := c.read(at, left)
 		if err != nil {
 			return "", err
 		}
 		for _, octet := range b {
-			sum = sum<<8 ^ crcTable[byte(sum>>24)^octet]
+			sum = sum<<8 ^ table[byte(sum>>24)^octet]
 		}
 		at, left = at+uint64(len(b)), left-uint64(len(b))
 	}
@@ -135,7 +136,7 @@ func (c *session) checksum(args string) (string, error) {
 }
 
 // crcTable is of the polynomial 0x04c11db7, highest bit first; hash/crc32 has the lowest first.
-var crcTable = func() (table [256]uint32) {
+var crcTable = sync.OnceValue(func() (table [256]uint32) {
 	for i := range table {
 		sum := uint32(i) << 24
 		for range 8 {
@@ -145,7 +146,7 @@ var crcTable = func() (table [256]uint32) {
 		table[i] = sum
 	}
 	return table
-}()
+})
 
 // A point is what Z and z name.
 type point struct {

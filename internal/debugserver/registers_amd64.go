@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // The amd64 architecture as clients call it.
@@ -15,11 +16,13 @@ const (
 )
 
 // Offsets in struct user_regs_struct (sys/user.h), in words of 8 bytes.
-var userRegs = map[string]int{
-	"r15": 0, "r14": 1, "r13": 2, "r12": 3, "rbp": 4, "rbx": 5, "r11": 6, "r10": 7, "r9": 8, "r8": 9, "rax": 10, "rcx": 11,
-	"rdx": 12, "rsi": 13, "rdi": 14, "orig_rax": 15, "rip": 16, "cs": 17, "eflags": 18, "rflags": 18, "rsp": 19, "ss": 20,
-	"fs_base": 21, "gs_base": 22, "ds": 23, "es": 24, "fs": 25, "gs": 26,
-}
+var userRegs = sync.OnceValue(func() map[string]int {
+	return map[string]int{
+		"r15": 0, "r14": 1, "r13": 2, "r12": 3, "rbp": 4, "rbx": 5, "r11": 6, "r10": 7, "r9": 8, "r8": 9, "rax": 10, "rcx": 11,
+		"rdx": 12, "rsi": 13, "rdi": 14, "orig_rax": 15, "rip": 16, "cs": 17, "eflags": 18, "rflags": 18, "rsp": 19, "ss": 20,
+		"fs_base": 21, "gs_base": 22, "ds": 23, "es": 24, "fs": 25, "gs": 26,
+	}
+})
 
 // Offsets in the FXSAVE area and in the standard form of the XSAVE area (Intel SDM, volume 1, 10.5 and 13.4).
 const (
@@ -99,7 +102,7 @@ func extended(name string, size, number, at int) *register {
 }
 
 func generalRegister(name string, size int) *register {
-	return &register{name: name, size: size, set: ntPrstatus, offset: 8 * userRegs[name], typ: "int64", group: generalGroup, dwarf: -1}
+	return &register{name: name, size: size, set: ntPrstatus, offset: 8 * userRegs()[name], typ: "int64", group: generalGroup, dwarf: -1}
 }
 
 // gdbFile is the order of gdb's amd64-linux (gdb/features/i386: 64bit-core, 64bit-sse, 64bit-linux, 64bit-segments,
@@ -368,7 +371,7 @@ func contentTag(st []byte) uint16 {
 // forgetSyscall keeps the kernel from starting an interrupted system call again, which would move the program
 // counter back (arch/x86/kernel/signal.c, arch_do_signal_or_restart).
 func forgetSyscall(set []byte) {
-	if at := 8 * userRegs["orig_rax"]; len(set) >= at+8 {
+	if at := 8 * userRegs()["orig_rax"]; len(set) >= at+8 {
 		binary.LittleEndian.PutUint64(set[at:], ^uint64(0))
 	}
 }
@@ -382,7 +385,7 @@ const (
 // threadPointer is that of a thread, which on amd64 is the address of its struct pthread.
 func (c *session) threadPointer(tid int) (uint64, error) {
 	set, err := c.target.Regset(tid, ntPrstatus)
-	at := 8 * userRegs["fs_base"]
+	at := 8 * userRegs()["fs_base"]
 	if err == nil && len(set) < at+8 {
 		err = errNoThreadPointer
 	}

@@ -65,7 +65,7 @@ func (t *requestTable) find(payload string) (h handler, args string) {
 
 // table is all that the dialect knows.
 func (d *dialect) table() *requestTable {
-	d.tableOnce.Do(func() { d.merged = newRequestTable(common, d.requests) })
+	d.tableOnce.Do(func() { d.merged = newRequestTable(common(), d.requests()) })
 	return d.merged
 }
 

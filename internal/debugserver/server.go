@@ -169,7 +169,7 @@ func (c *session) end(how How) { c.ending = &Ending{How: how, Stop: c.last} }
 
 // dialect is in what the clients differ.
 type dialect struct {
-	requests  requests
+	requests  func() requests // made when the first client comes: a hold does not wait for it
 	tableOnce sync.Once
 	merged    *requestTable // of requests and common
 	stopReply func(*session) string

@@ -4,7 +4,7 @@ import "golang.org/x/sys/unix"
 
 // gdbSignals are gdb's own numbers of Linux's signals (include/gdb/signals.def in the gdb sources), which
 // do not depend on the system.
-var gdbSignals = map[unix.Signal]int{
+var gdbSignals = [65]int{
 	unix.SIGHUP: 1, unix.SIGINT: 2, unix.SIGQUIT: 3, unix.SIGILL: 4, unix.SIGTRAP: 5, unix.SIGABRT: 6, unix.SIGFPE: 8,
 	unix.SIGKILL: 9, unix.SIGBUS: 10, unix.SIGSEGV: 11, unix.SIGSYS: 12, unix.SIGPIPE: 13, unix.SIGALRM: 14, unix.SIGTERM: 15,
 	unix.SIGURG: 16, unix.SIGSTOP: 17, unix.SIGTSTP: 18, unix.SIGCONT: 19, unix.SIGCHLD: 20, unix.SIGTTIN: 21,
@@ -22,11 +22,11 @@ const (
 
 // toGDB returns gdb's number of a signal.
 func toGDB(sig unix.Signal) int {
-	switch n, ok := gdbSignals[sig]; {
-	case ok:
-		return n
-	case sig == 0:
-		return 0
+	switch {
+	case sig < 0 || sig > 64:
+		return unknownSignal
+	case sig == 0 || gdbSignals[sig] != 0:
+		return gdbSignals[sig]
 	case sig == 32:
 		return gdbRealtime32
 	case sig == 64:
