@@ -87,8 +87,8 @@ func measureServer(b *bench) ([]series, error) {
 	}{
 		{hits, "per s", 10, (*bench).falseHits, ""},
 		{dump, "MiB/s", 10, func(b *bench, c contender) (float64, error) { return b.dumpMemory(c, weight) }, ""},
-		{overPort, "ms", 12, func(b *bench, c contender) (float64, error) { return b.toMain(c, "") }, "gdb"},
-		{besides, "ms", 12, func(b *bench, c contender) (float64, error) { return b.toMain(c, fixture("standin")) }, ""},
+		{overPort, "ms", 25, func(b *bench, c contender) (float64, error) { return b.toMain(c, "") }, "gdb"},
+		{besides, "ms", 25, func(b *bench, c contender) (float64, error) { return b.toMain(c, fixture("standin")) }, ""},
 	} {
 		var ways []way
 		for _, c := range contenders() {
