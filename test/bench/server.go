@@ -23,7 +23,8 @@ var server = row{
 	name:  "server",
 	title: "our own debug server beside the native ones",
 	how: `Mode ` + "`debug`" + ` in both dialects, gdbserver and lldb-server, each having launched the same program. Single steps and reads: round trips per second
-of a client that does nothing else, without acks, in blocks of 500, the servers started anew for every tenth of them. Hits: a real gdb and a real lldb, with ` + "`if n == 999999999`" + ` on a function that the
+of a client that does nothing else, without acks, in blocks of 500, the servers started anew for every tenth of them: when the kernel
+happens to put a server and its client on one processor a read takes 7 µs, else 17, with any server. Hits: a real gdb and a real lldb, with ` + "`if n == 999999999`" + ` on a function that the
 program calls again and again, hits per second. Memory: 32 MiB of the real Envoy's text, as gdb's ` + "`dump binary memory`" + ` and lldb's ` + "`memory read --binary`" + `
 fetch it, in MiB per second. Connect to main: from the start of the client until it prints the hit; gdb gets the stand-in's symbols through the port
 (` + "`set sysroot target:`" + `), or has them; lldb finds them beside it.`,
