@@ -1,7 +1,9 @@
 package test
 
 import (
+	"fmt"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -146,5 +148,25 @@ func TestAProgramStoppedByOthers(t *testing.T) {
 				eventually(t, "it runs", func() bool { return state(t, s.pid()) == "S" && tracer(t, s.pid()) == 0 })
 			})
 		}
+	}
+}
+
+// A client that asks and does not read keeps nobody from ending.
+func TestKilledUnderAClientThatDoesNotRead(t *testing.T) {
+	for kind := range clients {
+		t.Run(kind, func(t *testing.T) {
+			s := hold(t, "debug", probe(t))
+			w := dialWire(t, kind, s.port)
+			maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", s.pid()))
+			must(t, err)
+			from, _, _ := strings.Cut(string(maps), "-")
+			for range 2000 { // 16 MB of replies
+				w.send("m" + from + ",1000")
+			}
+			must(t, unix.Kill(s.pid(), unix.SIGKILL))
+			if st := s.status(); st.Signal() != unix.SIGKILL {
+				t.Fatalf("wait status %#x", st)
+			}
+		})
 	}
 }

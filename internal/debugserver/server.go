@@ -127,19 +127,17 @@ func (c *session) close() {
 
 // serve answers one request after another.
 func (c *session) serve() (Ending, error) {
-	// A stop that lasts is guarded against the end of this process; bursts of steps stay free of what that costs. An error shows
+	// A stop that lasts is guarded against the end of this process; bursts of steps stay free of what that costs. Errors show
 	// at the next request.
-	idle := func() (alarm int) {
+	c.conn.LookAfter(func() int {
 		_ = c.target.Guard()
 		return c.target.Alarm()
-	}
+	}, func() { _ = c.target.Notice() })
 	for c.ending == nil {
-		event, err := c.conn.Next(idle)
+		event, err := c.conn.Next()
 		switch {
 		case err != nil:
 			c.lose(err)
-		case event.Alarm:
-			_ = c.target.Notice()
 		case event.Interrupt: // it stands already
 		default:
 			if reply, silent := c.answer(event.Payload); !silent {

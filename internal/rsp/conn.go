@@ -12,11 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An Event is what a client sent: a packet, or the wish for a stop; or that there is something else to look after.
+// An Event is what a client sent: a packet, or the wish for a stop.
 type Event struct {
 	Payload   string // of a packet, escapes undone
 	Interrupt bool   // no packet: the interrupt byte
-	Alarm     bool   // no packet: the descriptor that idle returned
 }
 
 // idleAfter is how long a client is silent before it counts as idle.
@@ -32,6 +31,9 @@ type Conn struct {
 	buf  [16 << 10]byte
 	out  []byte
 
+	idle  func() (alarm int)
+	alarm func()
+
 	noAck bool
 	last  []byte // sent and not yet acknowledged
 
@@ -43,7 +45,7 @@ type Conn struct {
 // NewConn serves the stream socket that file is, a blocking one, from which first has been read already. Close ends it, and closes the
 // file.
 func NewConn(file *os.File, first []byte) (*Conn, error) {
-	c := &Conn{file: file, fd: int(file.Fd())}
+	c := &Conn{file: file, fd: int(file.Fd()), idle: func() int { return -1 }}
 	c.in.Write(first)
 	idle := unix.NsecToTimeval(idleAfter.Nanoseconds())
 	if err := unix.SetsockoptTimeval(c.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &idle); err != nil {
@@ -52,9 +54,12 @@ func NewConn(file *os.File, first []byte) (*Conn, error) {
 	return c, nil
 }
 
-// Next waits for an event. idle is called once when none has come for a while (100 ms); the descriptor that it returns is waited for
-// as well, unless it is negative. The error is io.EOF after an orderly end by the client.
-func (c *Conn) Next(idle func() (alarm int)) (Event, error) {
+// LookAfter has idle called when the client says nothing for a while (100 ms), or does not read. Until it does, the descriptor that idle
+// returns is waited for as well, unless it is negative; alarm is called when it is readable.
+func (c *Conn) LookAfter(idle func() int, alarm func()) { c.idle, c.alarm = idle, alarm }
+
+// Next waits for an event. The error is io.EOF after an orderly end by the client.
+func (c *Conn) Next() (Event, error) {
 	for {
 		if event, ok, err := c.parsed(); ok || err != nil {
 			return event, err
@@ -62,13 +67,7 @@ func (c *Conn) Next(idle func() (alarm int)) (Event, error) {
 		switch n, err := unix.Read(c.fd, c.buf[:]); {
 		case err == unix.EINTR:
 		case err == unix.EAGAIN:
-			poll := []unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLIN}, {Fd: int32(idle()), Events: unix.POLLIN}}
-			if _, err := unix.Poll(poll, -1); err != nil && err != unix.EINTR {
-				return Event{}, err
-			}
-			if poll[1].Revents != 0 {
-				return Event{Alarm: true}, nil
-			}
+			c.await(unix.POLLIN)
 		case err != nil:
 			return Event{}, err
 		case n == 0:
@@ -123,21 +122,29 @@ func (c *Conn) Send(payload string) {
 	c.write(c.out)
 }
 
+// await waits until the socket is ready, or has failed, and looks after the rest meanwhile.
+func (c *Conn) await(events int16) {
+	poll := []unix.PollFd{{Fd: int32(c.fd), Events: events}, {Fd: int32(c.idle()), Events: unix.POLLIN}}
+	if n, _ := unix.Poll(poll, -1); n > 0 && poll[1].Revents != 0 {
+		c.alarm()
+	}
+}
+
+// write does not tell the scheduler of a call that may block: mostly there is room.
 func (c *Conn) write(b []byte) {
-	if len(b) == 0 {
-		return
-	}
-	// Mostly there is room for it, and no need to tell the scheduler of a call that may block.
-	n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(c.fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
-	if errno == 0 {
-		b = b[n:]
-	}
 	for len(b) > 0 {
-		n, err := unix.Write(c.fd, b)
-		if err != nil && err != unix.EINTR {
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(c.fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
+		switch {
+		case errno == unix.EINTR:
+		case errno == unix.EAGAIN && c.heed != nil: // another goroutine has what there is to look after
+			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLOUT}}, -1)
+		case errno == unix.EAGAIN:
+			c.await(unix.POLLOUT)
+		case errno != 0:
 			return
+		default:
+			b = b[n:]
 		}
-		b = b[max(n, 0):]
 	}
 }
 

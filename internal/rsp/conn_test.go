@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -44,8 +45,6 @@ func expect(t *testing.T, conn net.Conn, want string) {
 	}
 }
 
-func never() int { return -1 }
-
 func send(t *testing.T, conn net.Conn, s string) {
 	t.Helper()
 	if _, err := io.WriteString(conn, s); err != nil {
@@ -55,7 +54,7 @@ func send(t *testing.T, conn net.Conn, s string) {
 
 func next(t *testing.T, c *Conn) Event {
 	t.Helper()
-	event, err := c.Next(never)
+	event, err := c.Next()
 	if err != nil {
 		t.Fatalf("the connection is lost: %v", err)
 	}
@@ -110,16 +109,51 @@ func TestBinaryData(t *testing.T) {
 	}
 }
 
-func TestIdleIsTold(t *testing.T) {
+func TestASilentClient(t *testing.T) {
 	c, client := server(t, "")
-	idle := 0
-	event, err := c.Next(func() int {
-		idle++
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	var seen []string
+	c.LookAfter(func() int {
+		seen = append(seen, "idle")
+		_, _ = w.Write([]byte{1})
+		return int(r.Fd())
+	}, func() {
+		seen = append(seen, "alarm")
 		send(t, client, "$g#67")
-		return -1
 	})
-	if err != nil || event.Payload != "g" || idle != 1 {
-		t.Errorf("event %+v, %v, idle %d times", event, err, idle)
+	if event := next(t, c); event.Payload != "g" || strings.Join(seen, " ") != "idle alarm" {
+		t.Errorf("event %+v after %v", event, seen)
+	}
+}
+
+func TestAClientThatDoesNotRead(t *testing.T) {
+	c, client := server(t, "")
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	alarms := 0
+	c.LookAfter(func() int {
+		if alarms == 0 {
+			_, _ = w.Write([]byte{1})
+		}
+		return int(r.Fd())
+	}, func() {
+		_, _ = r.Read(make([]byte, 1))
+		alarms++
+		go func() { _, _ = io.Copy(io.Discard, client) }()
+	})
+	c.StopAcks()
+	c.Send(strings.Repeat("x", 8<<20)) // more than any buffer
+	if alarms != 1 {
+		t.Errorf("%d alarms", alarms)
 	}
 }
 
@@ -127,7 +161,7 @@ func TestALostConnection(t *testing.T) {
 	c, client := server(t, "")
 	send(t, client, "$qSup")
 	_ = client.Close()
-	if event, err := c.Next(never); err != io.EOF {
+	if event, err := c.Next(); err != io.EOF {
 		t.Errorf("event %+v, %v", event, err)
 	}
 }
@@ -135,7 +169,7 @@ func TestALostConnection(t *testing.T) {
 func TestTooLongAPacketEndsTheConnection(t *testing.T) {
 	c, client := server(t, "")
 	go func() { _, _ = client.Write(append([]byte{'$'}, make([]byte, MaxPacket+1)...)) }()
-	if event, err := c.Next(never); err != ErrTooLong {
+	if event, err := c.Next(); err != ErrTooLong {
 		t.Errorf("event %+v, %v", event, err)
 	}
 }
@@ -221,7 +255,7 @@ func FuzzConn(f *testing.F) {
 		// After the stream comes one packet more, which noise may swallow.
 		go func() { _, _ = theirs.Write(packet); _ = theirs.(*net.UnixConn).CloseWrite() }()
 		for {
-			event, err := c.Next(never)
+			event, err := c.Next()
 			if err != nil {
 				break
 			}
