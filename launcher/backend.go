@@ -12,18 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dialect is the kind of client, known by its first packet.
-type dialect string
-
-const (
-	dialectGDB  dialect = "gdb"
-	dialectLLDB dialect = "lldb"
-)
-
 // A backend is an external debug server: where it is found, how it is started on
 // a process with one connection, and how it numbers signals.
 type backend struct {
-	dialect  dialect
+	serves   protocol
 	variable string // the setting that names it
 	setting  func(Settings) string
 	names    func() []string // candidates on PATH and in LibDir, best first
@@ -43,24 +35,34 @@ type backend struct {
 
 var backends = []backend{gdbserver, lldbServer}
 
-// findBackends returns the path of the external debug server that the mode needs: gdb and lldb their own, debug none.
-func findBackends(s Settings) (map[dialect]string, error) {
-	found := map[dialect]string{}
+// findServer returns the path of the external debug server that the mode needs, "" for none.
+func findServer(s Settings) (string, error) {
 	for _, b := range backends {
-		if string(s.Mode) != string(b.dialect) {
+		if string(s.Mode) != string(b.serves) {
 			continue
 		}
 		path, err := b.find(s)
 		if err != nil {
-			return nil, fmt.Errorf("%w: %w", errNotFound, err)
+			return "", fmt.Errorf("%w: %w", errNotFound, err)
 		}
-		found[b.dialect] = path
+		return path, nil
 	}
-	return found, nil
+	return "", nil
 }
 
-func backendFor(d dialect) backend {
-	i := slices.IndexFunc(backends, func(b backend) bool { return b.dialect == d })
+// serves tells why a client is not served in this mode, if so.
+func (s *supervisor) serves(p protocol) error {
+	switch {
+	case s.Mode == Debug && (p == gdbProtocol || p == lldbProtocol), string(s.Mode) == string(p):
+		return nil
+	case s.Mode == Debug:
+		return fmt.Errorf("this is %s, and ENVOYSHIM_MODE=debug serves gdb and lldb", p)
+	}
+	return fmt.Errorf("this is %s, and ENVOYSHIM_MODE=%s serves %s only; set ENVOYSHIM_MODE=debug", p, s.Mode, s.Mode)
+}
+
+func backendFor(p protocol) backend {
+	i := slices.IndexFunc(backends, func(b backend) bool { return b.serves == p })
 	return backends[i]
 }
 
@@ -89,7 +91,7 @@ func (b backend) find(s Settings) (string, error) {
 }
 
 var gdbserver = backend{
-	dialect:  dialectGDB,
+	serves:   gdbProtocol,
 	variable: "ENVOYSHIM_GDBSERVER",
 	setting:  func(s Settings) string { return s.GDBServer },
 	names:    func() []string { return []string{"gdbserver"} },
@@ -103,7 +105,7 @@ var gdbserver = backend{
 }
 
 var lldbServer = backend{
-	dialect:  dialectLLDB,
+	serves:   lldbProtocol,
 	variable: "ENVOYSHIM_LLDB_SERVER",
 	setting:  func(s Settings) string { return s.LLDBServer },
 	names:    lldbServerNames,

@@ -253,13 +253,13 @@ func (d *doctor) checkServers() {
 	for _, b := range backends {
 		layer := b.names()[0]
 		if d.settings.Mode == Debug {
-			d.ok(layer, fmt.Sprintf("not needed: envoyshim itself serves %s in mode debug", b.dialect))
+			d.ok(layer, fmt.Sprintf("not needed: envoyshim itself serves %s in mode debug", b.serves))
 			continue
 		}
 		path, err := b.find(d.settings)
 		if err != nil {
 			v := Warn
-			if string(d.settings.Mode) == string(b.dialect) {
+			if string(d.settings.Mode) == string(b.serves) {
 				v = Blocked
 			}
 			d.add(v, layer, err.Error(), fmt.Sprintf("%s in the image", b.install))

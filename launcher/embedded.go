@@ -15,14 +15,13 @@ import (
 // embeddedSession serves one client by the debug server of this program: it traces the process itself, from the attach to
 // the end of the session.
 type embeddedSession struct {
-	dialect    dialect
+	speaks     protocol
 	pid        int
 	client     *os.File
-	first      []byte // what the client has sent so far
 	onAttached func()
 }
 
-func (s *embeddedSession) serves() dialect { return s.dialect }
+func (s *embeddedSession) serves() protocol { return s.speaks }
 
 // drop ends the session as if the client had gone.
 func (s *embeddedSession) drop() { _ = unix.Shutdown(int(s.client.Fd()), unix.SHUT_RDWR) }
@@ -36,7 +35,7 @@ func (s *embeddedSession) run() (end ending) {
 		return ending{how: byCrash, err: err}
 	}
 	s.onAttached()
-	served, err := debugserver.New(process).Serve(s.client, s.first, s.dialect == dialectLLDB)
+	served, err := debugserver.New(process).Serve(s.client, s.speaks == lldbProtocol)
 	end = ending{how: byDetach, attached: true, err: err}
 	switch served.How {
 	case debugserver.Quit:

@@ -20,13 +20,13 @@ func (s *supervisor) logHeld() {
 	} else {
 		addr := dialAddress(s.listen)
 		e = e.Str("listen", s.listen)
-		if s.serves(dialectGDB) {
+		if s.serves(gdbProtocol) == nil {
 			e = e.Str("gdb", "gdb -ex 'target remote "+addr+"'")
 		}
-		if s.serves(dialectLLDB) {
+		if s.serves(lldbProtocol) == nil {
 			e = e.Str("lldb", "lldb -o 'gdb-remote "+addr+"'")
 		}
-		if s.serves(dialectGDB) {
+		if s.serves(gdbProtocol) == nil {
 			e = e.Str("kubectl", "gdb -ex 'target remote | "+exec+"'")
 		} else {
 			e = e.Str("kubectl", "socat TCP-LISTEN:2159,bind=127.0.0.1,reuseaddr EXEC:'"+exec+"'")
@@ -36,9 +36,6 @@ func (s *supervisor) logHeld() {
 		Str("limits", limits).
 		Msgf("%s is held; attach a debugger or resume", s.Name)
 }
-
-// serves reports whether a client of that dialect is served: in mode debug by this process, else by an external server.
-func (s *supervisor) serves(d dialect) bool { return s.Mode == Debug || s.Backends[d] != "" }
 
 // podArgs are the arguments by which kubectl exec finds this container.
 func (s *supervisor) podArgs() string {

@@ -16,13 +16,13 @@ func (l *launch) hold() error {
 	if err != nil {
 		return err
 	}
-	servers, err := findBackends(l.settings)
+	server, err := findServer(l.settings)
 	if err != nil {
 		return err
 	}
 	for _, b := range backends {
 		if l.settings.Mode == Debug && b.setting(l.settings) != "" {
-			l.log.Warn().Msgf("%s is not used in mode debug, which serves every client by itself; ENVOYSHIM_MODE=%s uses it", b.variable, b.dialect)
+			l.log.Warn().Msgf("%s is not used in mode debug, which serves every client by itself; ENVOYSHIM_MODE=%s uses it", b.variable, b.serves)
 		}
 	}
 	s := &supervisor{
@@ -31,12 +31,13 @@ func (l *launch) hold() error {
 		BuildID:     elf.BuildID,
 		Mode:        l.settings.Mode,
 		Listen:      l.settings.Listen,
-		Backends:    servers,
+		Server:      server,
 		HoldTimeout: l.settings.HoldTimeout,
 		Pod:         os.Getenv("POD_NAME"),
 		Namespace:   os.Getenv("POD_NAMESPACE"),
 		log:         l.log,
 		do:          make(chan func()),
+		complaints:  newComplaints(l.log),
 		watchers:    map[chan Status]bool{},
 	}
 	sparseEnvironment()

@@ -1,25 +1,28 @@
 package launcher
 
 import (
-	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/envoyshim/envoyshim/internal/rsp"
 )
 
-// A client that connects and says nothing is dropped after this long; it never counts as
-// attached.
+// silence is how long a client may be connected without saying what it is. It does not count as attached meanwhile.
 const silence = 60 * time.Second
 
+// keepAlive finds out within 15 s that a client is gone without a word: a laptop asleep, a network that drops everything (tcp(7)).
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 5 * time.Second, Count: 2}
+
 func openPort(addr string) (net.Listener, error) {
-	l, err := net.Listen("tcp", addr)
+	config := net.ListenConfig{KeepAliveConfig: keepAlive, Control: giveUpUnacknowledged}
+	config.SetMultipathTCP(false) // whose sockets do not tell every end
+	l, err := config.Listen(context.Background(), "tcp", addr)
 	if errors.Is(err, unix.EADDRINUSE) {
 		return nil, fmt.Errorf("open the debug port %s: another process of this pod listens there; set ENVOYSHIM_LISTEN to a free port: %w", addr, err)
 	}
@@ -27,6 +30,26 @@ func openPort(addr string) (net.Listener, error) {
 		return nil, fmt.Errorf("open the debug port %s: %w", addr, err)
 	}
 	return l, nil
+}
+
+// giveUpUnacknowledged is the same for a client that is gone while something is on the way to it, which the kernel would send again for a
+// quarter of an hour (tcp(7), TCP_USER_TIMEOUT). Accepted connections inherit it.
+func giveUpUnacknowledged(_, _ string, raw syscall.RawConn) error {
+	limit := keepAlive.Idle + time.Duration(keepAlive.Count)*keepAlive.Interval
+	var err error
+	if cerr := raw.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(limit.Milliseconds()))
+	}); cerr != nil {
+		return cerr
+	}
+	return os.NewSyscallError("setsockopt", err)
+}
+
+// A client is a connection to the debug port.
+type client struct {
+	net.Conn // a stream socket
+	peer     string
+	speaks   protocol
 }
 
 // acceptClients greets clients as they come, each by itself, so that a silent one
@@ -41,124 +64,104 @@ func (s *supervisor) acceptClients() {
 			time.Sleep(100 * time.Millisecond) // out of descriptors: others close theirs
 			continue
 		}
-		go s.greet(conn.(*net.TCPConn))
+		go s.greet(&client{Conn: conn, peer: conn.RemoteAddr().String()})
 	}
 }
 
-// greet reads until the client's dialect is known and hands it to the loop.
-func (s *supervisor) greet(conn *net.TCPConn) {
-	peer := conn.RemoteAddr().String()
-	refuse := func(why string) {
-		s.do <- func() { s.log.Warn().Int("pid", s.PID).Str("client", peer).Msg("connection closed: " + why) }
-		_ = conn.Close()
-	}
-	_ = conn.SetReadDeadline(time.Now().Add(silence))
-	first := make([]byte, 0, 4096)
-	for {
-		n, err := conn.Read(first[len(first):cap(first)])
-		first = first[:len(first)+n]
-		if err != nil {
-			if len(first) == 0 && !errors.Is(err, os.ErrDeadlineExceeded) {
-				_ = conn.Close() // a port probe
-				return
-			}
-			refuse("no debugger's first packet came")
-			return
-		}
-		d, known := recognise(first)
-		if !known && len(first) < cap(first) {
-			continue
-		}
-		if d == "" {
-			refuse("neither gdb nor lldb speaks there")
-			return
-		}
-		_ = conn.SetReadDeadline(time.Time{})
-		s.do <- func() { s.admit(conn, first, d) }
+// greet finds out what a client speaks, and has it served or told why not.
+func (s *supervisor) greet(c *client) {
+	s.newcomers.add(c)
+	defer s.newcomers.remove(c)
+	_ = c.SetReadDeadline(time.Now().Add(silence))
+	var err error
+	if c.speaks, err = peek(c.Conn.(syscall.Conn)); err != nil {
+		_ = c.Close()
+		s.complain(c, err)
 		return
 	}
+	_ = c.SetReadDeadline(time.Time{})
+	if c.speaks == httpProtocol {
+		s.tellStatus(c)
+		return
+	}
+	admitted := make(chan error, 1)
+	s.do <- func() { admitted <- s.admit(c) }
+	if err := <-admitted; err != nil {
+		s.complain(c, err)
+		c.refuse(err)
+	}
 }
 
-// recognise tells the client's dialect by its first packet: gdb begins with
-// qSupported, lldb with QStartNoAckMode, both after any number of acks. known is
-// false while more bytes may tell.
-func recognise(first []byte) (d dialect, known bool) {
-	packet := bytes.TrimLeft(first, "+")
-	for prefix, d := range map[string]dialect{"$qSupported": dialectGDB, "$QStartNoAckMode": dialectLLDB} {
-		if bytes.HasPrefix(packet, []byte(prefix)) {
-			return d, true
-		}
-		if bytes.HasPrefix([]byte(prefix), packet) {
-			return "", false
-		}
+// complain logs why a connection is closed. One that ends without a word was a probe of the port.
+func (s *supervisor) complain(c *client, err error) {
+	why := err.Error()
+	switch {
+	case errors.Is(err, io.EOF):
+		return
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		why = fmt.Sprintf("it said nothing for %s", silence)
+	case errors.Is(err, net.ErrClosed):
+		why = "it said nothing, and others came"
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		why = "it ended before its first request"
 	}
-	return "", true
+	s.complaints.about(s.PID, c.peer, why)
 }
 
-// admit starts a session for a client that has spoken, if it can be served now.
-func (s *supervisor) admit(conn *net.TCPConn, first []byte, d dialect) {
-	peer := conn.RemoteAddr().String()
-	refuse := func(why string) {
-		s.log.Warn().Int("pid", s.PID).Str("client", peer).Msg("connection closed: " + why)
-		if d == dialectLLDB {
-			_ = conn.Close() // lldb 19 waits for ever after an error reply
-			return
-		}
-		go sayAndClose(conn, "E.envoyshim: "+why)
-	}
+// admit starts a session for a client, if it can be served now.
+func (s *supervisor) admit(c *client) error {
 	if s.session != nil {
-		refuse(fmt.Sprintf("the %s client at %s is attached; one client at a time", s.status.Debugger, s.status.Client))
-		return
+		return fmt.Errorf("the %s client at %s is attached; one client at a time", s.status.Debugger, s.status.Client)
 	}
-	path := s.Backends[d]
-	if !s.serves(d) {
-		refuse(fmt.Sprintf("this is %s, and ENVOYSHIM_MODE=%s serves %s only; set ENVOYSHIM_MODE=%s", d, s.Mode, s.Mode, d))
-		return
+	if err := s.serves(c.speaks); err != nil {
+		return err
 	}
 	if st := s.observe(); st.State == Attached {
-		refuse(fmt.Sprintf("process %d is already traced by process %d", s.PID, st.Tracer))
-		return
+		return fmt.Errorf("process %d is already traced by process %d", s.PID, st.Tracer)
 	}
-	onAttached := func() {
-		s.do <- func() {
-			event(s.log.Info(), evAttached, s.PID).Str("client", peer).Str("debugger", string(d)).Msgf("%s is attached", d)
-			s.status.Client, s.status.Debugger = peer, string(d)
-			s.setState(Attached)
-		}
-	}
-	client, err := blocking(conn)
+	socket, err := blocking(c.Conn)
 	if err != nil {
-		s.log.Warn().Int("pid", s.PID).Err(err).Msg("connection lost")
-		return
+		return err
 	}
-	if path == "" {
-		s.session = &embeddedSession{dialect: d, pid: s.PID, client: client, first: first, onAttached: onAttached}
-	} else {
-		s.session = &session{
-			backend:    backendFor(d),
-			path:       path,
-			pid:        s.PID,
-			stopped:    s.status.State == Held,
-			signal:     s.signal,
-			log:        s.log,
-			client:     client,
-			first:      first,
-			onAttached: onAttached,
-		}
-	}
+	s.session = s.newSession(c, socket)
 	// Not attached yet, but no longer waiting for somebody: the timeout stands still.
 	s.timeout.Stop()
 	go func(ses service) {
 		end := ses.run()
 		s.do <- func() { s.finish(ses, end) }
 	}(s.session)
+	return nil
+}
+
+// newSession makes the service of a client.
+func (s *supervisor) newSession(c *client, socket *os.File) service {
+	onAttached := func() {
+		s.do <- func() {
+			event(s.log.Info(), evAttached, s.PID).Str("client", c.peer).Str("debugger", string(c.speaks)).Msgf("%s is attached", c.speaks)
+			s.status.Client, s.status.Debugger = c.peer, string(c.speaks)
+			s.setState(Attached)
+		}
+	}
+	if s.Server == "" {
+		return &embeddedSession{speaks: c.speaks, pid: s.PID, client: socket, onAttached: onAttached}
+	}
+	return &session{
+		backend:    backendFor(c.speaks),
+		path:       s.Server,
+		pid:        s.PID,
+		stopped:    s.status.State == Held,
+		signal:     s.signal,
+		log:        s.log,
+		client:     socket,
+		onAttached: onAttached,
+	}
 }
 
 // blocking takes a connection from the Go runtime: sessions wait by themselves, and as long as the runtime's poller knows the
 // socket it has a thread wake up for each packet, too.
-func blocking(conn *net.TCPConn) (*os.File, error) {
+func blocking(conn net.Conn) (*os.File, error) {
 	defer conn.Close()
-	raw, err := conn.SyscallConn()
+	raw, err := conn.(syscall.Conn).SyscallConn()
 	if err != nil {
 		return nil, err
 	}
@@ -174,18 +177,7 @@ func blocking(conn *net.TCPConn) (*os.File, error) {
 		_ = unix.Close(fd)
 		return nil, os.NewSyscallError("fcntl", err)
 	}
-	return os.NewFile(uintptr(fd), conn.RemoteAddr().String()), nil
-}
-
-// sayAndClose answers the client's first packet with an error text (GDB manual,
-// "Standard Replies"). It closes only when the client has, or after a moment: a
-// close with bytes unread would reset the connection, and the text be lost.
-func sayAndClose(conn *net.TCPConn, text string) {
-	defer conn.Close()
-	_, _ = conn.Write(append([]byte{'+'}, rsp.Packet(text)...))
-	_ = conn.CloseWrite()
-	_ = conn.SetReadDeadline(time.Now().Add(time.Second))
-	_, _ = io.Copy(io.Discard, conn)
+	return os.NewFile(uintptr(fd), "client"), nil
 }
 
 // finish records how a session ended.

@@ -44,7 +44,7 @@ type ending struct {
 type service interface {
 	run() ending
 	drop()
-	serves() dialect
+	serves() protocol
 }
 
 // answerTime bounds each answer that the session itself asks of the debug server.
@@ -68,7 +68,6 @@ type session struct {
 	signal     func(unix.Signal) error
 	log        zerolog.Logger
 	client     *os.File
-	first      []byte // what the client has sent so far
 	onAttached func()
 
 	server     *os.File
@@ -89,7 +88,7 @@ type session struct {
 	buf        [64 << 10]byte
 }
 
-func (s *session) serves() dialect { return s.backend.dialect }
+func (s *session) serves() protocol { return s.backend.serves }
 
 // drop ends the session as if the client had gone.
 func (s *session) drop() {
@@ -155,7 +154,6 @@ func (s *session) stop() {
 func (s *session) proxy() (how, error) {
 	// The server attaches before it reads. Until its first reply proves that, it
 	// gets one packet only.
-	s.fromC.Write(s.first)
 	if h, err := s.forwardFirst(); h != "" || err != nil {
 		return h, err
 	}
@@ -206,7 +204,7 @@ func (s *session) forwardFirst() (how, error) {
 	for {
 		token, err := s.fromC.Next()
 		if err != nil {
-			return byLoss, fmt.Errorf("%s client: %w", s.backend.dialect, err)
+			return byLoss, fmt.Errorf("%s client: %w", s.backend.serves, err)
 		}
 		if token == nil { // the packet came in pieces
 			n, err := s.client.Read(s.buf[:])
@@ -258,7 +256,7 @@ func (s *session) clientSaid() (how, error) {
 	for {
 		token, err := s.fromC.Next()
 		if err != nil {
-			return byLoss, fmt.Errorf("%s client: %w", s.backend.dialect, err)
+			return byLoss, fmt.Errorf("%s client: %w", s.backend.serves, err)
 		}
 		if token == nil {
 			break

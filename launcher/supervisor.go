@@ -22,7 +22,7 @@ type supervisor struct {
 	BuildID     string // of its ELF; "" when there is none
 	Mode        Mode
 	Listen      string
-	Backends    map[dialect]string // path of the debug server for each client spoken to
+	Server      string // path of the external debug server; "": this process is one
 	HoldTimeout time.Duration
 	Pod         string // for the kubectl line; "" outside Kubernetes
 	Namespace   string
@@ -33,6 +33,9 @@ type supervisor struct {
 	listen  string       // its address
 	control *net.UnixListener
 	pidns   uint64
+
+	newcomers  newcomers
+	complaints *complaints
 
 	do       chan func()
 	status   Status

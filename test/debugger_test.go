@@ -427,10 +427,10 @@ func TestNonStopIsRefused(t *testing.T) {
 func TestWrongClient(t *testing.T) {
 	s := hold(t, "gdb", probe(t))
 	clients["lldb"](t, probe(t), s.port)
-	contains(t, s.err.await(t, "this is lldb"), "set ENVOYSHIM_MODE=lldb")
+	contains(t, s.err.await(t, "this is lldb"), "set ENVOYSHIM_MODE=debug")
 	s2 := hold(t, "lldb", probe(t))
 	clients["gdb"](t, probe(t), s2.port)
-	contains(t, s2.err.await(t, "this is gdb"), "set ENVOYSHIM_MODE=gdb")
+	contains(t, s2.err.await(t, "this is gdb"), "set ENVOYSHIM_MODE=debug")
 	for _, s := range []*shim{s, s2} {
 		if state(t, s.pid()) != "T" {
 			t.Fatal("not held any more")

@@ -48,12 +48,12 @@ type Ending struct {
 	Stop tracee.Stop // with Lost and Gone: why the process is stopped, or how it ended
 }
 
-// Serve serves the client on a socket, from which first has been read already, until it goes or the process does. The
+// Serve serves the client on a socket until it goes or the process does. The
 // error is why a connection was lost, or what the tracee could not do for its end. It closes the socket.
 //
 // The calling goroutine is the one that seized the process: it alone reads the socket, and asks the kernel, with no other between.
-func (s *Server) Serve(socket *os.File, first []byte, lldb bool) (Ending, error) {
-	conn, err := rsp.NewConn(socket, first)
+func (s *Server) Serve(socket *os.File, lldb bool) (Ending, error) {
+	conn, err := rsp.NewConn(socket)
 	if err != nil {
 		_ = socket.Close()
 		return Ending{How: Lost, Stop: s.last}, err

@@ -24,7 +24,7 @@ func talk(t testing.TB, target Target, lldb bool) *session {
 	}
 	theirs := os.NewFile(uintptr(pair[1]), "client")
 	go func() { _, _ = io.Copy(io.Discard, theirs) }()
-	conn, err := rsp.NewConn(os.NewFile(uintptr(pair[0]), "server"), nil)
+	conn, err := rsp.NewConn(os.NewFile(uintptr(pair[0]), "server"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,11 +42,9 @@ type Conn struct {
 	heed  func(Event, error) // nil: nobody watches
 }
 
-// NewConn serves the stream socket that file is, a blocking one, from which first has been read already. Close ends it, and closes the
-// file.
-func NewConn(file *os.File, first []byte) (*Conn, error) {
+// NewConn serves the stream socket that file is, a blocking one. Close ends it, and closes the file.
+func NewConn(file *os.File) (*Conn, error) {
 	c := &Conn{file: file, fd: int(file.Fd()), idle: func() int { return -1 }}
-	c.in.Write(first)
 	idle := unix.NsecToTimeval(idleAfter.Nanoseconds())
 	if err := unix.SetsockoptTimeval(c.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &idle); err != nil {
 		return nil, fmt.Errorf("set the receive timeout of a connection: %w", err)

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,13 +17,13 @@ import (
 const patience = 30 * time.Second
 
 // server returns a Conn and the client's end of it.
-func server(t testing.TB, first string) (*Conn, net.Conn) {
+func server(t testing.TB) (*Conn, net.Conn) {
 	t.Helper()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := NewConn(os.NewFile(uintptr(pair[0]), "server"), []byte(first))
+	c, err := NewConn(os.NewFile(uintptr(pair[0]), "server"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +63,7 @@ func next(t *testing.T, c *Conn) Event {
 }
 
 func TestPacketsAreAcknowledged(t *testing.T) {
-	c, client := server(t, "")
+	c, client := server(t)
 	send(t, client, "+$?#3f$?#00$g#67")
 	for _, want := range []string{"?", "g"} { // the one between is broken
 		if event := next(t, c); event.Payload != want || event.Interrupt {
@@ -73,7 +74,7 @@ func TestPacketsAreAcknowledged(t *testing.T) {
 }
 
 func TestAReplyIsRepeated(t *testing.T) {
-	c, client := server(t, "")
+	c, client := server(t)
 	c.Send("OK")
 	send(t, client, "-$g#67")
 	next(t, c)
@@ -81,7 +82,8 @@ func TestAReplyIsRepeated(t *testing.T) {
 }
 
 func TestWithoutAcks(t *testing.T) {
-	c, client := server(t, "$QStartNoAckMode#b0")
+	c, client := server(t)
+	send(t, client, "$QStartNoAckMode#b0")
 	next(t, c)
 	c.StopAcks()
 	c.Send("OK")
@@ -99,7 +101,7 @@ func TestWithoutAcks(t *testing.T) {
 }
 
 func TestBinaryData(t *testing.T) {
-	c, client := server(t, "")
+	c, client := server(t)
 	c.Send("b#$}*\x03")
 	packet := string(Packet("b}\x03}\x04}]}\x0a\x03"))
 	expect(t, client, packet)
@@ -110,7 +112,7 @@ func TestBinaryData(t *testing.T) {
 }
 
 func TestASilentClient(t *testing.T) {
-	c, client := server(t, "")
+	c, client := server(t)
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -132,7 +134,7 @@ func TestASilentClient(t *testing.T) {
 }
 
 func TestAClientThatDoesNotRead(t *testing.T) {
-	c, client := server(t, "")
+	c, client := server(t)
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -158,7 +160,7 @@ func TestAClientThatDoesNotRead(t *testing.T) {
 }
 
 func TestALostConnection(t *testing.T) {
-	c, client := server(t, "")
+	c, client := server(t)
 	send(t, client, "$qSup")
 	_ = client.Close()
 	if event, err := c.Next(); err != io.EOF {
@@ -167,7 +169,7 @@ func TestALostConnection(t *testing.T) {
 }
 
 func TestTooLongAPacketEndsTheConnection(t *testing.T) {
-	c, client := server(t, "")
+	c, client := server(t)
 	go func() { _, _ = client.Write(append([]byte{'$'}, make([]byte, MaxPacket+1)...)) }()
 	if event, err := c.Next(); err != ErrTooLong {
 		t.Errorf("event %+v, %v", event, err)
@@ -208,7 +210,8 @@ func hears(t *testing.T, heard <-chan string, want string) {
 }
 
 func TestWatch(t *testing.T) {
-	c, client := server(t, "$c#63\x03") // an interrupt that was read with what it is to interrupt
+	c, client := server(t)
+	send(t, client, "$c#63\x03") // an interrupt that is read with what it is to interrupt
 	next(t, c)
 	heard := watched(t, c)
 	hears(t, heard, "interrupt")
@@ -249,11 +252,14 @@ func FuzzConn(f *testing.F) {
 		if got := Unescape(Payload(packet)); !bytes.Equal(got, payload) || !Intact(packet) {
 			t.Fatalf("%q became %q", payload, got)
 		}
-		c, theirs := server(t, string(stream))
+		c, theirs := server(t)
 		go func() { _, _ = io.Copy(io.Discard, theirs) }()
 		c.Send(string(payload))
 		// After the stream comes one packet more, which noise may swallow.
-		go func() { _, _ = theirs.Write(packet); _ = theirs.(*net.UnixConn).CloseWrite() }()
+		go func() {
+			_, _ = theirs.Write(slices.Concat(stream, packet))
+			_ = theirs.(*net.UnixConn).CloseWrite()
+		}()
 		for {
 			event, err := c.Next()
 			if err != nil {
