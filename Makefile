@@ -112,6 +112,8 @@ fuzz: build
 	go test -run '^$$' -fuzz FuzzAnswer -fuzztime 30s -fuzzminimizetime 10x ./internal/debugserver
 	go test -run '^$$' -fuzz FuzzAgentExpression -fuzztime 30s -fuzzminimizetime 10x ./internal/debugserver
 	go test -run '^$$' -fuzz FuzzRead -fuzztime 30s -fuzzminimizetime 10x ./internal/elfinfo
+	go test -run '^$$' -fuzz FuzzRecognise -fuzztime 30s -fuzzminimizetime 10x ./launcher
+	go test -run '^$$' -fuzz FuzzReadDAP -fuzztime 30s -fuzzminimizetime 10x ./launcher
 
 lint:
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"

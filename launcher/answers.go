@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/textproto"
-	"strconv"
 	"strings"
 	"time"
 
@@ -47,7 +46,7 @@ func (c *client) refuseCall(request io.Reader, text string) {
 
 // refuseInitialize answers the first request of the Debug Adapter Protocol with its ErrorResponse.
 func (c *client) refuseInitialize(request *bufio.Reader, text string) {
-	body, err := readDAP(request)
+	body, err := readDAP(request, answerLimit)
 	var first struct {
 		Seq     int
 		Command string
@@ -60,30 +59,8 @@ func (c *client) refuseInitialize(request *bufio.Reader, text string) {
 		"body": map[string]any{"error": map[string]any{"id": 1, "format": text, "showUser": true}},
 	})
 	if err == nil {
-		writeDAP(c, answer)
+		_, _ = c.Write(frameDAP(answer))
 	}
-}
-
-// readDAP reads one message (Debug Adapter Protocol, "Base protocol").
-func readDAP(from *bufio.Reader) ([]byte, error) {
-	header, err := textproto.NewReader(from).ReadMIMEHeader()
-	if err != nil {
-		return nil, err
-	}
-	length, err := strconv.ParseUint(header.Get("Content-Length"), 10, 31)
-	if err != nil {
-		return nil, fmt.Errorf("parse the length of a DAP message: %w", err)
-	}
-	if length > answerLimit {
-		return nil, fmt.Errorf("a DAP message of %d bytes", length)
-	}
-	body := make([]byte, length)
-	_, err = io.ReadFull(from, body)
-	return body, err
-}
-
-func writeDAP(to io.Writer, body []byte) {
-	_, _ = fmt.Fprintf(to, "Content-Length: %d\r\n\r\n%s", len(body), body)
 }
 
 // finish lets the client read the last words: a close with bytes unread would reset the connection, and they be lost.

@@ -55,6 +55,9 @@ func (s *supervisor) serves(p protocol) error {
 	switch {
 	case s.Mode == Debug && (p == gdbProtocol || p == lldbProtocol), string(s.Mode) == string(p):
 		return nil
+	case s.Mode == Debug && p == dapProtocol:
+		_, err := findLLDBDAP()
+		return err
 	case s.Mode == Debug:
 		return fmt.Errorf("this is %s, and ENVOYSHIM_MODE=debug serves gdb and lldb", p)
 	}
@@ -76,7 +79,15 @@ func (b backend) find(s Settings) (string, error) {
 		}
 		return found, nil
 	}
-	names := b.names()
+	path, err := findProgram(b.names())
+	if err != nil {
+		return "", fmt.Errorf("%w: %s, or set %s", err, b.install, b.variable)
+	}
+	return path, nil
+}
+
+// findProgram returns the first of the names that is on PATH, else in LibDir.
+func findProgram(names []string) (string, error) {
 	for _, name := range names {
 		if path, err := exec.LookPath(name); err == nil {
 			return path, nil
@@ -87,7 +98,7 @@ func (b backend) find(s Settings) (string, error) {
 			return path, nil
 		}
 	}
-	return "", fmt.Errorf("no %s on PATH or in %s: %s, or set %s", names[0], LibDir, b.install, b.variable)
+	return "", fmt.Errorf("no %s on PATH or in %s", names[0], LibDir)
 }
 
 var gdbserver = backend{
@@ -108,7 +119,7 @@ var lldbServer = backend{
 	serves:   lldbProtocol,
 	variable: "ENVOYSHIM_LLDB_SERVER",
 	setting:  func(s Settings) string { return s.LLDBServer },
-	names:    lldbServerNames,
+	names:    func() []string { return versioned("lldb-server") },
 	install:  "install lldb",
 	command: func(path string, pid int, conn *os.File) *exec.Cmd {
 		cmd := exec.Command(path, "gdbserver", "--fd", "3", "--attach", strconv.Itoa(pid))
@@ -121,26 +132,25 @@ var lldbServer = backend{
 	wakesOnDetach: true,
 }
 
-// lldbServerNames returns lldb-server, then lldb-server-N as found on PATH and in
-// LibDir, newest first.
-func lldbServerNames() []string {
+// versioned returns name, then name-N as found on PATH and in LibDir, newest first.
+func versioned(name string) []string {
 	versions := map[int]bool{}
 	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), LibDir) {
-		matches, _ := filepath.Glob(filepath.Join(dir, "lldb-server-*"))
+		matches, _ := filepath.Glob(filepath.Join(dir, name+"-*"))
 		for _, m := range matches {
-			if v, err := strconv.Atoi(strings.TrimPrefix(filepath.Base(m), "lldb-server-")); err == nil {
+			if v, err := strconv.Atoi(strings.TrimPrefix(filepath.Base(m), name+"-")); err == nil {
 				versions[v] = true
 			}
 		}
 	}
-	names := []string{"lldb-server"}
+	names := []string{name}
 	numbers := make([]int, 0, len(versions))
 	for v := range versions {
 		numbers = append(numbers, v)
 	}
 	slices.Sort(numbers)
 	for _, v := range slices.Backward(numbers) {
-		names = append(names, fmt.Sprintf("lldb-server-%d", v))
+		names = append(names, fmt.Sprintf("%s-%d", name, v))
 	}
 	return names
 }

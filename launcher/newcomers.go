@@ -37,31 +37,28 @@ func (n *newcomers) remove(c *client) {
 	}
 }
 
-// complaints are the log's lines about connections that were closed: ten in ten seconds, the others are counted.
+// complaints are the log's lines about connections that were closed: ten in five seconds, the others are counted.
 type complaints struct {
-	log      zerolog.Logger
-	unlogged atomic.Uint32
+	log, sampled zerolog.Logger
+	unlogged     atomic.Int64
 }
 
+const complaintsPeriod = 5 * time.Second
+
 func newComplaints(log zerolog.Logger) *complaints {
-	c := &complaints{}
-	c.log = log.Sample(&zerolog.BurstSampler{Burst: 10, Period: 10 * time.Second, NextSampler: c})
+	c := &complaints{log: log}
+	c.sampled = log.Sample(&zerolog.BurstSampler{Burst: 10, Period: complaintsPeriod, NextSampler: c})
 	return c
 }
 
 // Sample is called for a line that is one too many (zerolog.Sampler).
 func (c *complaints) Sample(zerolog.Level) bool {
-	c.unlogged.Add(1)
+	if c.unlogged.Add(1) == 1 {
+		time.AfterFunc(complaintsPeriod, func() { c.log.Warn().Int64("count", c.unlogged.Swap(0)).Msg("more connections were closed") })
+	}
 	return false
 }
 
 func (c *complaints) about(pid int, peer, why string) {
-	e := c.log.Warn()
-	if e == nil {
-		return
-	}
-	if n := c.unlogged.Swap(0); n > 0 {
-		e = e.Uint32("others_before", n)
-	}
-	e.Int("pid", pid).Str("client", peer).Msg("connection closed: " + why)
+	c.sampled.Warn().Int("pid", pid).Str("client", peer).Msg("connection closed: " + why)
 }

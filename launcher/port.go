@@ -142,7 +142,11 @@ func (s *supervisor) newSession(c *client, socket *os.File) service {
 			s.setState(Attached)
 		}
 	}
-	if s.Server == "" {
+	switch {
+	case s.Server != "":
+	case c.speaks == dapProtocol:
+		return &dapSession{embeddedSession: embeddedSession{speaks: lldbProtocol, pid: s.PID, onAttached: onAttached}, editor: socket}
+	default:
 		return &embeddedSession{speaks: c.speaks, pid: s.PID, client: socket, onAttached: onAttached}
 	}
 	return &session{

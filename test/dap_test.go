@@ -14,11 +14,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// vscode drives a real lldb-dap by the Debug Adapter Protocol over stdio, as VS Code
-// does.
+// vscode drives a debug adapter by the Debug Adapter Protocol, as VS Code does.
 type vscode struct {
 	t      testing.TB
-	cmd    *exec.Cmd
+	cmd    *exec.Cmd // nil: it is the port
 	in     io.Writer
 	seq    int
 	msgs   chan dap.Message
@@ -43,25 +42,42 @@ func attachVSCode(t testing.TB, program string, s *shim) *vscode {
 
 func tryVSCode(t testing.TB, program, port string) *vscode {
 	t.Helper()
-	c := &vscode{t: t, cmd: exec.Command("lldb-dap-19"), msgs: make(chan dap.Message)}
-	in, err := c.cmd.StdinPipe()
+	cmd := exec.Command("lldb-dap-19")
+	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.in = in
-	out, err := c.cmd.StdoutPipe()
+	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.cmd.Start(); err != nil {
+	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	gone := make(chan struct{})
 	t.Cleanup(func() {
-		close(gone)
-		_ = c.cmd.Process.Kill()
-		_ = c.cmd.Wait()
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
 	})
+	c := newVSCode(t, in, out)
+	c.cmd = cmd
+	c.initialize()
+	if failed := c.send("attach", map[string]any{
+		"program": program, "stopOnEntry": true, "attachCommands": []string{"gdb-remote " + port}}); failed != nil {
+		if failed.GetResponse().Message != "process unloaded during launch or attach" {
+			t.Fatalf("attach: %+v", failed.GetResponse())
+		}
+		_ = cmd.Process.Kill()
+		return nil
+	}
+	await[*dap.InitializedEvent](c)
+	return c
+}
+
+// newVSCode talks to a debug adapter.
+func newVSCode(t testing.TB, in io.Writer, out io.Reader) *vscode {
+	c := &vscode{t: t, in: in, msgs: make(chan dap.Message)}
+	gone := make(chan struct{})
+	t.Cleanup(func() { close(gone) })
 	go func() {
 		defer close(c.msgs)
 		for r := bufio.NewReader(out); ; {
@@ -76,18 +92,13 @@ func tryVSCode(t testing.TB, program, port string) *vscode {
 			}
 		}
 	}()
+	return c
+}
+
+func (c *vscode) initialize() {
+	c.t.Helper()
 	request[*dap.InitializeResponse](c, "initialize", dap.InitializeRequestArguments{
 		ClientID: "vscode", AdapterID: "lldb-dap", LinesStartAt1: true, ColumnsStartAt1: true, PathFormat: "path"})
-	if failed := c.send("attach", map[string]any{
-		"program": program, "stopOnEntry": true, "attachCommands": []string{"gdb-remote " + port}}); failed != nil {
-		if failed.GetResponse().Message != "process unloaded during launch or attach" {
-			t.Fatalf("attach: %+v", failed.GetResponse())
-		}
-		_ = c.cmd.Process.Kill()
-		return nil
-	}
-	await[*dap.InitializedEvent](c)
-	return c
 }
 
 func (c *vscode) next() dap.Message {

@@ -1,9 +1,12 @@
 package test
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -154,16 +157,22 @@ func endWithTest(t testing.TB, pid int) {
 	})
 }
 
-func children(t testing.TB, pid int) []int {
+// children lists the processes that any thread of pid has made (proc_pid_task(5)).
+func children(t testing.TB, pid int) (pids []int) {
 	t.Helper()
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var pids []int
-	for f := range strings.FieldsSeq(string(b)) {
-		n, _ := strconv.Atoi(f)
-		pids = append(pids, n)
+	for _, list := range lists {
+		b, err := os.ReadFile(list)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ESRCH) { // the thread has ended
+			t.Fatal(err)
+		}
+		for f := range strings.FieldsSeq(string(b)) {
+			n, _ := strconv.Atoi(f)
+			pids = append(pids, n)
+		}
 	}
 	return pids
 }

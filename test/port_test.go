@@ -1,0 +1,268 @@
+package test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/rpc"
+	"net/rpc/jsonrpc"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-dap"
+	"golang.org/x/sys/unix"
+)
+
+func dial(t testing.TB, addr string) *net.TCPConn {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	must(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	must(t, conn.SetDeadline(time.Now().Add(patience)))
+	return conn.(*net.TCPConn)
+}
+
+// get asks by HTTP; the connection must be closed behind the answer.
+func get(t testing.TB, port, path string) (int, event) {
+	t.Helper()
+	response, err := http.Get("http://" + port + path)
+	must(t, err)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	must(t, err)
+	if !response.Close {
+		t.Error("the connection stays open")
+	}
+	var e event
+	if err := json.Unmarshal(body, &e); err != nil {
+		t.Fatalf("%v: %s", err, body)
+	}
+	return response.StatusCode, e
+}
+
+// A browser, or curl, is shown the status, whoever is attached.
+func TestStatusByHTTP(t *testing.T) {
+	s := hold(t, "debug", probe(t))
+	if code, status := get(t, s.port, "/"); code != http.StatusOK || status.num("pid") != s.pid() || status.str("state") != "held" || status.str("listen") != s.port {
+		t.Errorf("%d: %v", code, status)
+	}
+	if code, _ := get(t, s.port, "/other"); code != http.StatusNotFound {
+		t.Errorf("another path: %d", code)
+	}
+	startClient(t, "gdb", probe(t), s.port)
+	if _, status := get(t, s.port, "/"); status.str("state") != "attached" || status.str("debugger") != "gdb" {
+		t.Errorf("with gdb attached: %v", status)
+	}
+}
+
+// Delve has nothing to say to a C++ program, and its client is told so by the error of its first call.
+func TestDelveClientOfNoGoProgram(t *testing.T) {
+	s := hold(t, "debug", probe(t))
+	client := jsonrpc.NewClient(dial(t, s.port))
+	defer client.Close()
+	err := client.Call("RPCServer.SetApiVersion", map[string]int{"APIVersion": 2}, &struct{}{})
+	if _, ofServer := err.(rpc.ServerError); !ofServer || !strings.Contains(err.Error(), "gdb and lldb") {
+		t.Errorf("the call ends with %v", err)
+	}
+	unmoved(t, s.pid(), s.out)
+}
+
+// An editor connects to the port itself: no client on its own machine.
+func TestEditorWithoutADebugger(t *testing.T) {
+	args, admin := standinArgs(t)
+	s := hold(t, "debug", standin(t), args...)
+	first := "_start"
+	for _, trial := range []string{"attach", "launch", "with another machine's path"} {
+		conn := dial(t, s.port)
+		c := newVSCode(t, conn, conn)
+		c.initialize()
+		arguments := map[string]any{"stopOnEntry": true, "program": standin(t), "pid": 1}
+		command := "attach"
+		switch trial {
+		case "launch":
+			command = trial
+		case "with another machine's path":
+			arguments["program"] = "/home/me/src/envoy"
+		}
+		if failed := c.send(command, arguments); failed != nil {
+			t.Fatalf("%s: %+v", trial, failed.GetResponse())
+		}
+		await[*dap.InitializedEvent](c)
+		if status := s.statusJSON()[0]; status.str("state") != "attached" || status.str("debugger") != "dap" {
+			t.Fatalf("%s: %v", trial, status)
+		}
+		c.breakAtFunctions("Envoy::MainCommon::main")
+		isStack(t, c.begin(), first)
+		if trial == "launch" {
+			isStack(t, c.toBreakpoint(), "Envoy::MainCommon::main", "main")
+			from := s.err.len()
+			first = "Envoy::MainCommon::main" // where the next one finds it
+			must(t, conn.Close())             // the editor is gone
+			if e, _ := s.eventFrom("detached", from); e.str("by") != "lost" {
+				t.Errorf("%s: by %s", trial, e.str("by"))
+			}
+			s.eventFrom("held", from)
+			if state(t, s.pid()) != "T" {
+				t.Fatalf("%s: state %s", trial, state(t, s.pid()))
+			}
+			sameText(t, s.pid())
+			continue
+		}
+		from := s.err.len()
+		if trial == "attach" {
+			must(t, conn.Close())
+			s.eventFrom("held", from)
+			continue
+		}
+		c.leave()
+		if e, _ := s.eventFrom("detached", from); e.str("by") != "detach" {
+			t.Errorf("%s: by %s", trial, e.str("by"))
+		}
+	}
+	awaitLive(t, admin)
+	if st := s.quit(admin); st != 0 {
+		t.Fatalf("wait status %#x", st)
+	}
+}
+
+// edit connects an editor to the port, to stop on entry.
+func edit(t testing.TB, port string) (*vscode, *net.TCPConn) {
+	t.Helper()
+	conn := dial(t, port)
+	c := newVSCode(t, conn, conn)
+	c.initialize()
+	request[*dap.AttachResponse](c, "attach", map[string]any{"stopOnEntry": true})
+	await[*dap.InitializedEvent](c)
+	return c, conn
+}
+
+func TestEditorUnderAPodsConditions(t *testing.T) {
+	s, _, _, admin := standinInPod(t, "debug")
+	c, _ := edit(t, s.port)
+	c.breakAtFunctions("Envoy::MainCommon::main")
+	isStack(t, c.begin(), "_start")
+	isStack(t, c.toBreakpoint(), "Envoy::MainCommon::main", "main")
+	c.leave()
+	awaitLive(t, admin)
+	if st := s.quit(admin); st != 0 {
+		t.Fatalf("wait status %#x", st)
+	}
+}
+
+// A debug adapter that dies is a lost connection, for the editor as well.
+func TestEditorsAdapterIsKilled(t *testing.T) {
+	args, admin := standinArgs(t)
+	s := hold(t, "debug", standin(t), args...)
+	supervisor := s.supervisor()
+	before := 0
+	for i := range trials(5) {
+		c, conn := edit(t, s.port)
+		c.breakAtFunctions("Envoy::MainCommon::main", "Envoy::Api::OsSysCallsImpl::bind")
+		c.begin()
+		adapters := children(t, supervisor)
+		if len(adapters) != 1 {
+			t.Fatalf("children %v", adapters)
+		}
+		from := s.err.len()
+		must(t, unix.Kill(adapters[0], unix.SIGKILL))
+		if e, _ := s.eventFrom("detached", from); e.str("by") != "lost" {
+			t.Errorf("by %s", e.str("by"))
+		}
+		s.eventFrom("held", from)
+		for range c.msgs { // until the connection closes
+		}
+		must(t, conn.Close())
+		sameText(t, s.pid())
+		eventually(t, "no adapter is left", func() bool { return len(children(t, supervisor)) == 0 })
+		if i == 0 {
+			before = descriptors(t, supervisor)
+		}
+	}
+	eventually(t, "no descriptor is left", func() bool { return descriptors(t, supervisor) <= before })
+	run(t, cli(t), "resume", "--pid", strconv.Itoa(s.pid()))
+	awaitLive(t, admin)
+	s.quit(admin)
+}
+
+// Without lldb-dap the editor shows what is missing.
+func TestEditorWithoutLLDBDAP(t *testing.T) {
+	s := &shim{process: start(t, append(shimEnv("debug", probe(t)), "PATH=/nonexistent"), install(t, "envoy"))}
+	s.awaitHeld("debug")
+	conn := dial(t, s.port)
+	c := newVSCode(t, conn, conn)
+	failed := c.send("initialize", dap.InitializeRequestArguments{AdapterID: "lldb-dap"})
+	if failed == nil {
+		t.Fatal("initialize succeeds")
+	}
+	answer, ok := failed.(*dap.ErrorResponse)
+	if !ok || answer.Body.Error == nil || !answer.Body.Error.ShowUser {
+		t.Fatalf("%T %+v", failed, failed)
+	}
+	contains(t, answer.Body.Error.Format, "no lldb-dap on PATH", "install lldb")
+	s.err.await(t, "no lldb-dap on PATH")
+	unmoved(t, s.pid(), s.out)
+}
+
+// Ten thousand connections that say nothing, or nonsense: the process stays held, the log stays short, a good client is served meanwhile,
+// and nothing is left of them.
+func TestTenThousandConnections(t *testing.T) {
+	s := hold(t, "debug", probe(t))
+	supervisor := s.supervisor()
+	before := descriptors(t, supervisor)
+	stop, ended := make(chan struct{}), make(chan int)
+	go func() {
+		made := 0
+		defer func() { ended <- made }()
+		var open []net.Conn
+		defer func() {
+			for _, c := range open {
+				_ = c.Close()
+			}
+		}()
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				if made >= 10_000 {
+					return
+				}
+			default:
+			}
+			conn, err := net.Dial("tcp", s.port)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			made++
+			switch i % 4 {
+			case 0: // silent
+			case 1:
+				fmt.Fprint(conn, "$qSupp")
+			case 2:
+				fmt.Fprint(conn, strings.Repeat("+", 1000))
+			case 3:
+				fmt.Fprint(conn, "\x16\x03\x01\x02\x00\x01")
+			}
+			if open = append(open, conn); len(open) == 200 {
+				_ = open[0].Close()
+				open = open[1:]
+			}
+		}
+	}()
+	s.err.await(t, "connection closed")
+	for range 3 {
+		out := gdb(t, probe(t), "target remote "+s.port, "info registers rip", "disconnect")
+		contains(t, out, "rip ")
+	}
+	close(stop)
+	made := <-ended
+	s.err.await(t, "more connections were closed")
+	eventually(t, "the supervisor closes them", func() bool { return descriptors(t, supervisor) <= before })
+	if n := strings.Count(s.err.String(), "connection closed"); n > made/100 {
+		t.Errorf("%d lines about %d connections", n, made)
+	}
+	unmoved(t, s.pid(), s.out)
+}
