@@ -33,7 +33,7 @@ func (a *alarm) set() {
 	go func() {
 		err := unix.EINTR
 		for err == unix.EINTR {
-			err, _ = unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WSTOPPED|unix.WNOWAIT|unix.WALL, nil).(unix.Errno)
+			err, _ = unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WSTOPPED|unix.WNOWAIT|anyTracee, nil).(unix.Errno)
 		}
 		a.waiting.Store(false)
 		_, _ = a.event.Write([]byte{1, 0, 0, 0, 0, 0, 0, 0}) // closed: nobody listens
@@ -58,7 +58,7 @@ func (p *Process) Notice() error {
 	}
 	for p.gone == nil {
 		var status unix.WaitStatus
-		tid, err := unix.Wait4(-1, &status, unix.WALL|unix.WNOTHREAD|unix.WNOHANG, nil)
+		tid, err := unix.Wait4(-1, &status, anyTracee|unix.WNOTHREAD|unix.WNOHANG, nil)
 		switch {
 		case err == unix.EINTR:
 			continue

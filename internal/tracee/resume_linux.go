@@ -228,7 +228,7 @@ func (p *Process) idle() (bool, error) {
 		}
 	}
 	var info unix.Siginfo
-	err := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WSTOPPED|unix.WNOHANG|unix.WNOWAIT|unix.WALL|unix.WNOTHREAD, nil)
+	err := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WSTOPPED|unix.WNOHANG|unix.WNOWAIT|anyTracee|unix.WNOTHREAD, nil)
 	if err != nil && err != unix.EINTR {
 		return false, fmt.Errorf("look for events of process %d: %w", p.pid, err)
 	}
@@ -327,10 +327,14 @@ func (p *Process) anyRuns() bool {
 	return false
 }
 
+// anyTracee has a wait for whatever child tell of tracees, however they were made, and of no child that was merely forked, a debug server, for which
+// another waits (eligible_child of the kernel's exit.c, since Linux 4.7).
+const anyTracee = unix.WCLONE
+
 // waitOne waits for one event of any thread and notes it. __WNOTHREAD (wait(2)): only tracees of this OS thread.
 func (p *Process) waitOne() error {
 	var status unix.WaitStatus
-	tid, err := unix.Wait4(-1, &status, unix.WALL|unix.WNOTHREAD, nil)
+	tid, err := unix.Wait4(-1, &status, anyTracee|unix.WNOTHREAD, nil)
 	switch {
 	case err == unix.EINTR:
 		return nil
