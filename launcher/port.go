@@ -153,7 +153,7 @@ func (s *supervisor) newSession(c *client, socket *os.File) service {
 		backend:    backendFor(c.speaks),
 		path:       s.Server,
 		pid:        s.PID,
-		stopped:    s.status.State == Held,
+		ran:        s.status.State != Held,
 		signal:     s.signal,
 		log:        s.log,
 		client:     socket,

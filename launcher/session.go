@@ -18,6 +18,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 
+	"github.com/envoyshim/envoyshim/internal/procfs"
 	"github.com/envoyshim/envoyshim/internal/rsp"
 	"github.com/envoyshim/envoyshim/internal/tracee"
 )
@@ -64,7 +65,7 @@ type session struct {
 	backend    backend
 	path       string
 	pid        int
-	stopped    bool // in group-stop when the client came
+	ran        bool // when the client came; else it was in group-stop
 	signal     func(unix.Signal) error
 	log        zerolog.Logger
 	client     *os.File
@@ -79,11 +80,13 @@ type session struct {
 	noAck      bool
 	multi      bool   // process ids in packets
 	asked      string // the request whose reply is awaited: "noack" or "supported"
+	unanswered int    // requests of the client; one that sets it running is answered by its stop
 	running    bool
-	guarded    bool        // a SIGSTOP is queued
-	resumedBy  []byte      // the packet that set it running
-	stopSignal unix.Signal // of the last stop, in the server's numbering
-	trapped    uint64      // address of the software breakpoint of the last stop, or 0
+	guarded    bool         // a SIGSTOP is queued
+	strays     map[int]bool // threads that may yet tell a SIGSTOP of the attach
+	resumedBy  []byte       // the packet that set it running
+	stopSignal unix.Signal  // of the last stop, in the server's numbering
+	trapped    uint64       // address of the software breakpoint of the last stop, or 0
 	points     breakpoints
 	buf        [64 << 10]byte
 }
@@ -104,6 +107,16 @@ func (s *session) run() (end ending) {
 	}
 	s.points = points
 	defer points.close()
+	if s.ran {
+		if err := s.halt(); err != nil {
+			return ending{how: byCrash, err: err}
+		}
+		defer func() {
+			if !s.attached {
+				_ = s.signal(unix.SIGCONT)
+			}
+		}()
+	}
 	if err := s.start(); err != nil {
 		return ending{how: byCrash, err: err}
 	}
@@ -119,6 +132,15 @@ func (s *session) run() (end ending) {
 		end.err = s.rescue(end.err)
 	}
 	return end
+}
+
+// halt stops a process that runs, so that the server finds it as a held one. While threads come and go lldb-server can trip over one that ends,
+// and give up.
+func (s *session) halt() error {
+	if err := s.signal(unix.SIGSTOP); err != nil {
+		return err
+	}
+	return s.settle(true)
 }
 
 // start launches the debug server on one end of a socket pair.
@@ -141,13 +163,12 @@ func (s *session) start() error {
 	return nil
 }
 
-// stop ends the debug server. It detaches by itself when its connection closes;
-// when it hangs it is killed, and the kernel detaches.
+// stop ends the debug server, which has let the process go, or has not come to attach to it. Left to itself lldb-server at times takes
+// seconds.
 func (s *session) stop() {
 	_ = s.server.Close()
-	hung := time.AfterFunc(answerTime, func() { _ = s.cmd.Process.Kill() })
+	_ = s.cmd.Process.Kill()
 	_ = s.cmd.Wait()
-	hung.Stop()
 }
 
 // proxy carries bytes until one side is gone.
@@ -312,10 +333,12 @@ func (s *session) interrupt() error {
 // note keeps track of what a packet from the client means for a later leave.
 func (s *session) note(token []byte) {
 	payload := rsp.Payload(token)
-	if len(payload) == 0 {
+	if payload == nil {
 		return
 	}
+	s.unanswered++
 	switch {
+	case len(payload) == 0:
 	case bytes.Equal(payload, []byte("QStartNoAckMode")):
 		s.asked = "noack"
 	case bytes.HasPrefix(payload, []byte("qSupported")):
@@ -343,6 +366,7 @@ func (s *session) serverSaid() (how, error) {
 		}
 		if !s.attached {
 			s.attached = true
+			s.strays = threadsOf(s.pid)
 			if err := s.wake(); err != nil {
 				return byCrash, err
 			}
@@ -350,7 +374,6 @@ func (s *session) serverSaid() (how, error) {
 		}
 		payload := rsp.Payload(token)
 		if s.hides(payload) {
-			s.guarded = false
 			s.ackServer()
 			if _, err := s.server.Write(withoutSignal(s.resumedBy)); err != nil {
 				return s.serverGone()
@@ -362,7 +385,7 @@ func (s *session) serverSaid() (how, error) {
 		}
 		s.noteReply(payload)
 		if s.running && isStop(payload) {
-			s.running = false
+			s.running, s.strays = false, nil
 			s.stopSignal, s.trapped = stopSignal(payload), trapAddress(payload)
 			ended = isExit(payload)
 		}
@@ -380,9 +403,10 @@ func (s *session) serverSaid() (how, error) {
 }
 
 func (s *session) noteReply(payload []byte) {
-	if payload == nil {
+	if payload == nil || isOutput(payload) {
 		return
 	}
+	s.unanswered--
 	switch s.asked {
 	case "noack":
 		s.noAck = string(payload) == "OK"
@@ -392,13 +416,10 @@ func (s *session) noteReply(payload []byte) {
 	s.asked = ""
 }
 
-// wake ends the group-stop of a held process once the server traces it. All
+// wake ends the group-stop once the server traces the process. All
 // threads are in ptrace-stop, so nothing runs: SIGCONT clears the group-stop, and the
 // guard's SIGSTOP clears the SIGCONT.
 func (s *session) wake() error {
-	if !s.stopped {
-		return nil
-	}
 	if err := s.signal(unix.SIGCONT); err != nil {
 		return err
 	}
@@ -439,10 +460,32 @@ func (s *session) unguard() error {
 	return s.signal(unix.SIGCONT)
 }
 
-// hides reports the stop reply that the guard caused.
+// hides reports the stop reply that the guard caused, or the attach: gdbserver can find two SIGSTOPs in a thread of a stopped process, of
+// which it expects one.
 func (s *session) hides(payload []byte) bool {
-	return s.guarded && s.running && len(payload) >= 3 && (payload[0] == 'T' || payload[0] == 'S') &&
-		string(payload[1:3]) == s.backend.sigstop
+	if !s.running || len(payload) < 3 || payload[0] != 'T' && payload[0] != 'S' || string(payload[1:3]) != s.backend.sigstop {
+		return false
+	}
+	tid := stopThread(payload)
+	if !s.guarded && !s.strays[tid] {
+		return false
+	}
+	delete(s.strays, tid)
+	st, err := procfs.ReadStatus(s.pid)
+	s.guarded = err == nil && st.ShdPnd&(1<<(unix.SIGSTOP-1)) != 0
+	return true
+}
+
+// threadsOf lists the threads of a process.
+func threadsOf(pid int) map[int]bool {
+	tasks, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	tids := map[int]bool{}
+	for _, task := range tasks {
+		if tid, err := strconv.Atoi(task.Name()); err == nil {
+			tids[tid] = true
+		}
+	}
+	return tids
 }
 
 // leave takes the client's place: it stops the process if it runs, takes out the
@@ -461,6 +504,7 @@ func (s *session) leave(stay bool) error {
 			return err
 		}
 		s.running = false
+		s.unanswered--
 		if isExit(payload) {
 			return nil
 		}
@@ -490,7 +534,7 @@ func (s *session) leave(stay bool) error {
 		if s.backend.wakesOnDetach {
 			// The end of a tracer detaches as well (ptrace(2)), without SIGCONT.
 			_ = s.cmd.Process.Kill()
-			return s.settle(stay)
+			return errors.Join(s.settle(stay), tracee.ClearTraps(s.pid))
 		}
 	}
 	request := "D"
@@ -543,7 +587,7 @@ func (s *session) rescue(cause error) error {
 	if err := s.settle(true); err != nil {
 		return fmt.Errorf("%w; %w", cause, err)
 	}
-	err := s.points.restore()
+	err := errors.Join(tracee.ClearTraps(s.pid), s.points.restore())
 	if err == nil && s.trapped != 0 {
 		if err = tracee.StepBack(s.pid, s.trapped); err == nil {
 			err = s.settle(true) // back into the group-stop
@@ -555,12 +599,19 @@ func (s *session) rescue(cause error) error {
 	return cause
 }
 
-// ask sends a request of our own to the server and returns its reply.
+// ask sends a request of our own to the server and returns its reply. Before it come those to what the client has asked, and
+// stops: an interrupt can find the process stopped, and is told nevertheless.
 func (s *session) ask(request string) ([]byte, error) {
+	for ; s.unanswered > 0; s.unanswered-- {
+		if _, err := s.await(isReply); err != nil {
+			return nil, err
+		}
+	}
+	s.ackServer() // what the client may not have come to; one too many is ignored
 	if _, err := s.server.Write(rsp.Packet(request)); err != nil {
 		return nil, err
 	}
-	return s.await(func(payload []byte) bool { return !isOutput(payload) })
+	return s.await(isReply)
 }
 
 // await reads from the server until a packet that is wanted; the client is past
@@ -701,6 +752,17 @@ func stopSignal(p []byte) unix.Signal {
 	return unix.Signal(n)
 }
 
+// stopThread is the thread of a T reply, 0 when it names none.
+func stopThread(p []byte) (tid int) {
+	_, id, _ := bytes.Cut(rsp.Expand(p), []byte("thread:"))
+	id, _, _ = bytes.Cut(id, []byte(";"))
+	if i := bytes.IndexByte(id, '.'); i >= 0 {
+		id = id[i+1:]
+	}
+	_, _ = fmt.Sscanf(string(id), "%x", &tid)
+	return tid
+}
+
 // trapAddress is the program counter in a stop reply for a software breakpoint of
 // gdbserver on amd64, which reports the corrected value before it writes it to the
 // thread: "T05swbreak:;...;10:VALUE;..." (GDB manual, "Stop Reply Packets").
@@ -727,6 +789,9 @@ func deferrable(sig unix.Signal) bool {
 	}
 	return true
 }
+
+// isReply is one to a request that does not set the process running.
+func isReply(p []byte) bool { return !isOutput(p) && (!isStop(p) || isExit(p)) }
 
 // isOutput is console output that may come at any time while running.
 func isOutput(p []byte) bool { return len(p) > 1 && p[0] == 'O' && string(p) != "OK" }

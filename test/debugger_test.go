@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -255,6 +256,12 @@ func TestOnlyGDBsKillKills(t *testing.T) {
 // killed.
 func startClient(t testing.TB, mode, elf, port string, commands ...string) *process {
 	t.Helper()
+	return startClientBy(t, nil, mode, elf, port, commands...)
+}
+
+// startClientBy is startClient by a command that starts it, as nsenter.
+func startClientBy(t testing.TB, by []string, mode, elf, port string, commands ...string) *process {
+	t.Helper()
 	var argv []string
 	if mode == "gdb" {
 		argv = []string{"gdb", "-nx", "-q", "-ex", "set pagination off", "-ex", "set confirm off", "-ex", "set debuginfod enabled off", "-ex", "set sysroot /", "-ex", "target remote " + port}
@@ -269,6 +276,7 @@ func startClient(t testing.TB, mode, elf, port string, commands ...string) *proc
 		}
 		argv = append(argv, "-o", "script print('re'+'ady', flush=True)", elf)
 	}
+	argv = slices.Concat(by, argv)
 	cmd := exec.Command(argv[0], argv[1:]...)
 	stdin, err := cmd.StdinPipe() // open, so that the client waits for commands
 	if err != nil {

@@ -19,6 +19,7 @@ type wire struct {
 	t    testing.TB
 	conn net.Conn
 	in   rsp.Splitter
+	acks bool
 	buf  [64 << 10]byte
 }
 
@@ -33,12 +34,14 @@ func dialWire(t testing.TB, kind, port string) *wire {
 	t.Helper()
 	conn, err := net.Dial("tcp", port)
 	must(t, err)
-	w := &wire{t: t, conn: conn}
+	w := &wire{t: t, conn: conn, acks: true}
 	t.Cleanup(w.drop)
+	w.ack() // as both do; lldb-server wants it
 	if kind == "gdb" {
 		w.ask(greetings[kind])
 	}
 	w.ask("QStartNoAckMode")
+	w.acks = false
 	if kind == "lldb" {
 		w.ask(greetings[kind])
 		w.ask("QListThreadsInStopReply")
@@ -60,6 +63,14 @@ func (w *wire) interrupt() {
 	must(w.t, err)
 }
 
+func (w *wire) ack() {
+	w.t.Helper()
+	if w.acks {
+		_, err := w.conn.Write([]byte{'+'})
+		must(w.t, err)
+	}
+}
+
 // reply waits for the next packet.
 func (w *wire) reply() string {
 	w.t.Helper()
@@ -74,6 +85,7 @@ func (w *wire) reply() string {
 			continue
 		}
 		if token[0] == '$' {
+			w.ack()
 			return string(rsp.Unescape(rsp.Payload(token)))
 		}
 	}

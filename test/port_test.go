@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/rpc"
 	"net/rpc/jsonrpc"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -265,4 +266,57 @@ func TestTenThousandConnections(t *testing.T) {
 		t.Errorf("%d lines about %d connections", n, made)
 	}
 	unmoved(t, s.pid(), s.out)
+}
+
+// netNS makes a network namespace, and returns what a command is to be preceded by to run there.
+func netNS(t testing.TB) (pid string, in []string) {
+	t.Helper()
+	p := start(t, nil, "unshare", "--net", "sh", "-c", "ip link set lo up && echo there && exec sleep infinity")
+	p.out.await(t, "there")
+	pid = strconv.Itoa(p.pid())
+	return pid, []string{"nsenter", "-t", pid, "--net"}
+}
+
+// A client whose network swallows everything, as that of a laptop asleep, is found out by the kernel's keepalive probes.
+func TestVanishedClient(t *testing.T) {
+	_, here := netNS(t)
+	there, elsewhere := netNS(t)
+	ip := func(in []string, args ...string) { t.Helper(); run(t, slices.Concat(in, []string{"ip"}, args)...) }
+	ip(here, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", there)
+	ip(here, "addr", "add", "192.0.2.1/30", "dev", "eth0") // RFC 5737
+	ip(here, "link", "set", "eth0", "up")
+	ip(elsewhere, "addr", "add", "192.0.2.2/30", "dev", "eth0")
+	ip(elsewhere, "link", "set", "eth0", "up")
+
+	elf := fixture(t, "bin/test/crowd")
+	var all []*shim
+	for _, one := range []struct {
+		mode, kind string
+		runs       bool
+	}{{"debug", "gdb", false}, {"debug", "lldb", true}, {"gdb", "gdb", true}, {"lldb", "lldb", false}} {
+		env := append(shimEnv(one.mode, elf), "ENVOYSHIM_LISTEN=192.0.2.1:0", "ENVOYSHIM_INSECURE=true")
+		s := &shim{process: start(t, env, slices.Concat(here, shimCommand(t), []string{"5", "0"})...)}
+		s.awaitHeld(one.mode)
+		all = append(all, s)
+		c := startClientBy(t, elsewhere, one.kind, elf, s.port, map[string]string{"gdb": "break again", "lldb": "b again"}[one.kind], "continue")
+		if one.runs {
+			fmt.Fprintln(c.stdin, map[string]string{"gdb": "delete\ncontinue", "lldb": "breakpoint delete -f\ncontinue"}[one.kind])
+			rounds := symbol(t, s.pid(), elf, "rounds")
+			eventually(t, "it runs", func() bool { return long(t, s.pid(), rounds) > 100 })
+		}
+	}
+	ip(elsewhere, "link", "set", "eth0", "down")
+	for _, s := range all {
+		e, from := s.eventFrom("detached", 0)
+		if e.str("by") != "lost" {
+			t.Errorf("detached by %s", e.str("by"))
+		}
+		s.eventFrom("held", from)
+		if got := state(t, s.pid()); got != "T" || tracer(t, s.pid()) != 0 {
+			t.Errorf("state %s, tracer %d", got, tracer(t, s.pid()))
+		}
+		sameText(t, s.pid())
+		run(t, slices.Concat(here, []string{cli(t), "resume", "--pid", strconv.Itoa(s.pid())})...)
+		s.dismissed()
+	}
 }

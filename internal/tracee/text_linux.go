@@ -23,6 +23,19 @@ func Repair(pid int) error {
 	return errors.Join(err, p.Detach(false))
 }
 
+// ClearTraps takes out of the threads of a stopped process what a tracer that died has left in them: debug registers, and the trap flag
+// of a step, of which it would die when it runs. PTRACE_DETACH clears that, the end of a tracer does not (ptrace_disable and
+// exit_ptrace of the kernel). The process stays stopped.
+func ClearTraps(pid int) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	p, err := Seize(pid)
+	if err != nil {
+		return err
+	}
+	return errors.Join(p.armAll(), p.Detach(true))
+}
+
 // RestoreText makes the executable pages of a stopped process equal to the files
 // they come from: it takes out the breakpoints that a dead debugger left behind. It
 // needs ptrace access, not an attach.
