@@ -14,7 +14,7 @@ import (
 )
 
 // silence is how long a client may be connected without saying what it is. It does not count as attached meanwhile.
-const silence = 60 * time.Second
+const silence = 20 * time.Second
 
 // keepAlive finds out within 15 s that a client is gone without a word: a laptop asleep, a network that drops everything (tcp(7)).
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 5 * time.Second, Count: 2}

@@ -268,6 +268,23 @@ func TestTenThousandConnections(t *testing.T) {
 	unmoved(t, s.pid(), s.out)
 }
 
+// A client that says nothing is closed, with one line, and a port probe without any.
+func TestSilentClient(t *testing.T) {
+	t.Parallel() // with the other that only waits
+	s := hold(t, "debug", probe(t))
+	must(t, dial(t, s.port).Close())
+	conn := dial(t, s.port)
+	if n, err := conn.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+		t.Errorf("read %d, %v", n, err)
+	}
+	line := s.err.await(t, "connection closed")
+	contains(t, line, conn.LocalAddr().String(), "it said nothing for 20s")
+	unmoved(t, s.pid(), s.out)
+	if n := strings.Count(s.err.String(), "connection closed"); n != 1 {
+		t.Errorf("%d lines", n)
+	}
+}
+
 // netNS makes a network namespace, and returns what a command is to be preceded by to run there.
 func netNS(t testing.TB) (pid string, in []string) {
 	t.Helper()
@@ -279,6 +296,7 @@ func netNS(t testing.TB) (pid string, in []string) {
 
 // A client whose network swallows everything, as that of a laptop asleep, is found out by the kernel's keepalive probes.
 func TestVanishedClient(t *testing.T) {
+	t.Parallel()
 	_, here := netNS(t)
 	there, elsewhere := netNS(t)
 	ip := func(in []string, args ...string) { t.Helper(); run(t, slices.Concat(in, []string{"ip"}, args)...) }
