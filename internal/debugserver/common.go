@@ -1,13 +1,14 @@
 package debugserver
 
+import "maps"
+
 // common are the requests that mean the same to both clients.
 func common() requests {
-	return requests{
+	all := unattached()
+	maps.Copy(all, requests{
 		"?":                          only((*session).whyStopped),
 		"!":                          only((*session).extend),
-		"QStartNoAckMode":            only((*session).stopAcks),
 		"QNonStop:":                  (*session).nonStop,
-		"vMustReplyEmpty":            unknown,
 		"qAttached":                  (*session).attached,
 		"H":                          (*session).chooseThread,
 		"T":                          (*session).threadAlive,
@@ -37,7 +38,6 @@ func common() requests {
 		"qXfer:siginfo:write:":       (*session).writeSiginfo,
 		"qXfer:exec-file:read:":      transfer((*session).execFile),
 		"qXfer:libraries-svr4:read:": transfer((*session).libraries),
-		"vFile:":                     (*session).file,
 		"qRcmd,":                     (*session).monitor,
 		"qSearch:memory:":            (*session).search,
 		"D":                          (*session).detach,
@@ -46,6 +46,16 @@ func common() requests {
 		"vAttach;":                   (*session).attach,
 		"R":                          silent,
 		"r":                          silent,
+	})
+	return all
+}
+
+// unattached are those of them that need no process.
+func unattached() requests {
+	return requests{
+		"QStartNoAckMode": only((*session).stopAcks),
+		"vMustReplyEmpty": unknown,
+		"vFile:":          (*session).file,
 	}
 }
 

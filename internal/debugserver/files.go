@@ -19,16 +19,15 @@ type openFile struct{ *os.File }
 // open opens a regular file for reading as the process sees it: under its root, with its symbolic links taken
 // there. What /proc says of the process itself is told by our own pid numbers, which are the client's.
 func (c *session) open(name string) (*openFile, error) {
-	name = path.Clean("/" + name)
-	own := fmt.Sprintf("/proc/%d/", c.target.PID())
-	root := fmt.Sprintf("/proc/%d/root", c.target.PID())
+	name = c.absolute(name)
+	own := fmt.Sprintf("/proc/%d/", c.pid)
 	flags := unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY // a FIFO must not block us
 	var fd int
 	var err error
 	if strings.HasPrefix(name, own) && !strings.Contains(name, "/root/") && !strings.Contains(name, "/cwd/") {
 		fd, err = unix.Open(name, flags, 0)
 	} else {
-		fd, err = openUnder(root, name, flags)
+		fd, err = openUnder(c.root(), name, flags)
 	}
 	if err != nil {
 		return nil, err
@@ -39,6 +38,31 @@ func (c *session) open(name string) (*openFile, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// root is the process's root directory (proc_pid_root(5)).
+func (c *session) root() string { return fmt.Sprintf("/proc/%d/root", c.pid) }
+
+// absolute takes a relative name from the directory that the client has chosen.
+func (c *session) absolute(name string) string {
+	if !path.IsAbs(name) {
+		name = path.Join("/", c.dir, name)
+	}
+	return path.Clean(name)
+}
+
+// setWorkingDir is LLDB, "QSetWorkingDir". It moves the client, not the process.
+func (c *session) setWorkingDir(args string) (string, error) {
+	name, err := text(args)
+	if err != nil {
+		return "", err
+	}
+	dir, err := openUnder(c.root(), c.absolute(name), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)
+	if err != nil {
+		return "", err
+	}
+	c.dir = c.absolute(name)
+	return "OK", unix.Close(dir)
 }
 
 // regular refuses what is not a regular file: nothing else has bytes at an offset.
@@ -96,6 +120,7 @@ var fileOperations = map[string]func(*session, string) (string, error){
 	"pread":    (*session).fileRead,
 	"pwrite":   func(*session, string) (string, error) { return "", unix.EROFS },
 	"unlink":   func(*session, string) (string, error) { return "", unix.EROFS },
+	"symlink":  func(*session, string) (string, error) { return "", unix.EROFS },
 	"fstat":    (*session).fileStat,
 	"readlink": (*session).fileLink,
 	"size":     (*session).fileSize,
@@ -230,7 +255,7 @@ func (c *session) fileLink(args string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	fd, err := openUnder(fmt.Sprintf("/proc/%d/root", c.target.PID()), path.Clean("/"+name), unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC)
+	fd, err := openUnder(c.root(), c.absolute(name), unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC)
 	if err != nil {
 		return "", err
 	}

@@ -164,7 +164,7 @@ func (c *session) gdbReason(stop tracee.Stop) string {
 	case tracee.VForkDone:
 		return "vforkdone:;"
 	case tracee.Execed:
-		return "exec:" + toHex(procfs.Exe(c.target.PID())) + ";"
+		return "exec:" + toHex(procfs.Exe(c.pid)) + ";"
 	case tracee.SyscallEntry:
 		return fmt.Sprintf("syscall_entry:%x;", stop.Syscall)
 	case tracee.SyscallExit:

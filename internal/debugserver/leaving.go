@@ -87,7 +87,7 @@ func (c *session) attach(args string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if pid != c.target.PID() {
+	if pid != c.pid {
 		return "", errOtherProcess
 	}
 	return c.whyStopped()

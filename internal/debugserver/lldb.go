@@ -3,6 +3,7 @@ package debugserver
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"strconv"
 	"strings"
@@ -25,32 +26,47 @@ func init() {
 		stopReply: lldbStopReply,
 		events:    tracee.Events{Exec: true},
 		requests: func() requests {
-			return requests{
-				"qSupported":                     (*session).lldbSupported,
-				"QThreadSuffixSupported":         ok,
-				"QListThreadsInStopReply":        ok,
-				"QEnableErrorStrings":            only((*session).enableErrorStrings),
-				"qHostInfo":                      only((*session).hostInfo),
-				"qProcessInfo":                   only((*session).processInfo),
-				"qRegisterInfo":                  (*session).registerInfo,
-				"qVAttachOrWaitSupported":        unknown,
-				"qSupportsDetachAndStayStopped:": ok,
-				"qThreadStopInfo":                (*session).threadStop,
-				"jThreadsInfo":                   only((*session).threadsInfo),
-				"qMemoryRegionInfo:":             (*session).memoryRegion,
-				"qWatchpointSupportInfo:":        (*session).watchpoints,
-				"_M":                             (*session).allocate,
-				"_m":                             (*session).free,
-				"QSaveRegisterState":             (*session).saveRegisters,
-				"QRestoreRegisterState:":         (*session).restoreRegisters,
-				"x":                              (*session).readBare,
-				"qModuleInfo:":                   (*session).moduleInfo,
-				"jModulesInfo:":                  (*session).modulesInfo,
-				"qEcho:":                         (*session).echo,
-				"qGetWorkingDir":                 only((*session).workingDir),
-				"qGetPid":                        only((*session).getPID),
-			}
+			all := lldbHost()
+			maps.Copy(all, lldbAgreements())
+			maps.Copy(all, requests{
+				"qProcessInfo":            only((*session).processInfo),
+				"qRegisterInfo":           (*session).registerInfo,
+				"qVAttachOrWaitSupported": unknown,
+				"qThreadStopInfo":         (*session).threadStop,
+				"jThreadsInfo":            only((*session).threadsInfo),
+				"qMemoryRegionInfo:":      (*session).memoryRegion,
+				"qWatchpointSupportInfo:": (*session).watchpoints,
+				"_M":                      (*session).allocate,
+				"_m":                      (*session).free,
+				"QSaveRegisterState":      (*session).saveRegisters,
+				"QRestoreRegisterState:":  (*session).restoreRegisters,
+				"x":                       (*session).readBare,
+				"qGetPid":                 only((*session).getPID),
+			})
+			return all
 		},
+	}
+}
+
+// lldbHost is what lldb asks of the machine and its files, whether it debugs there or not.
+func lldbHost() requests {
+	return requests{
+		"qHostInfo":      only((*session).hostInfo),
+		"qModuleInfo:":   (*session).moduleInfo,
+		"jModulesInfo:":  (*session).modulesInfo,
+		"qEcho:":         (*session).echo,
+		"qGetWorkingDir": only((*session).workingDir),
+	}
+}
+
+// lldbAgreements are what lldb begins to debug with.
+func lldbAgreements() requests {
+	return requests{
+		"qSupported":                     (*session).lldbSupported,
+		"QThreadSuffixSupported":         ok,
+		"QListThreadsInStopReply":        ok,
+		"QEnableErrorStrings":            only((*session).enableErrorStrings),
+		"qSupportsDetachAndStayStopped:": ok,
 	}
 }
 
@@ -80,7 +96,7 @@ func (c *session) hostInfo() (string, error) {
 
 // processInfo is LLDB, "qProcessInfo".
 func (c *session) processInfo() (string, error) {
-	pid := c.target.PID()
+	pid := c.pid
 	stat, err := procfs.ReadStat(pid)
 	if err != nil {
 		return "", err
@@ -94,11 +110,14 @@ func (c *session) processInfo() (string, error) {
 }
 
 // getPID is LLDB, "qGetPid".
-func (c *session) getPID() (string, error) { return fmt.Sprintf("%x", c.target.PID()), nil }
+func (c *session) getPID() (string, error) { return fmt.Sprintf("%x", c.pid), nil }
 
 // workingDir is LLDB, "qGetWorkingDir".
 func (c *session) workingDir() (string, error) {
-	dir, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", c.target.PID()))
+	if c.dir != "" {
+		return toHex(c.dir), nil
+	}
+	dir, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", c.pid))
 	return toHex(dir), err
 }
 

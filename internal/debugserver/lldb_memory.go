@@ -30,7 +30,7 @@ func (c *session) memoryRegion(args string) (string, error) {
 		return "", err
 	}
 	if c.maps == "" {
-		maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", c.target.PID()))
+		maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", c.pid))
 		if err != nil {
 			return "", err
 		}

@@ -40,7 +40,7 @@ func (c *session) module(file string) (module, error) {
 // mappedAs is the path by which the process has mapped a file of that name, without symbolic links: where debug
 // information of its own lies goes by that.
 func (c *session) mappedAs(file string) string {
-	maps, _ := os.ReadFile(fmt.Sprintf("/proc/%d/maps", c.target.PID()))
+	maps, _ := os.ReadFile(fmt.Sprintf("/proc/%d/maps", c.pid))
 	for line := range strings.Lines(string(maps)) {
 		if _, mapped, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "/"); ok && path.Base(mapped) == path.Base(file) {
 			return "/" + mapped

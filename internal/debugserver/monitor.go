@@ -26,12 +26,12 @@ func (c *session) monitor(args string) (string, error) {
 		if err := c.leave(Resumed); err != nil {
 			return "", err
 		}
-		return toHex(fmt.Sprintf("process %d runs; this connection ends\n", c.target.PID())), nil
+		return toHex(fmt.Sprintf("process %d runs; this connection ends\n", c.pid)), nil
 	case "kill":
 		if err := c.killNow(); err != nil {
 			return "", err
 		}
-		return toHex(fmt.Sprintf("process %d is killed\n", c.target.PID())), nil
+		return toHex(fmt.Sprintf("process %d is killed\n", c.pid)), nil
 	case "help", "":
 		return toHex(monitorHelp), nil
 	}
@@ -40,7 +40,7 @@ func (c *session) monitor(args string) (string, error) {
 
 func (c *session) status() string {
 	var b strings.Builder
-	pid := c.target.PID()
+	pid := c.pid
 	fmt.Fprintf(&b, "process %d (%s), %s, stopped: %s\n", pid, procfs.Comm(pid), procfs.Exe(pid), describe(c.last))
 	for _, tid := range c.target.Threads() {
 		pc, _ := c.target.PC(tid)

@@ -50,7 +50,7 @@ func (c *session) features(annex string) (string, error) {
 
 // auxv is GDB manual, "General Query Packets", qXfer:auxv:read (proc_pid_auxv(5)).
 func (c *session) auxv(string) (string, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/auxv", c.target.PID()))
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/auxv", c.pid))
 	return string(b), err
 }
 
@@ -91,9 +91,9 @@ func (c *session) execFile(annex string) (string, error) {
 			return "", errOtherProcess
 		}
 	}
-	path := procfs.Exe(c.target.PID())
+	path := procfs.Exe(c.pid)
 	if path == "" {
-		return "", fmt.Errorf("read the link /proc/%d/exe", c.target.PID())
+		return "", fmt.Errorf("read the link /proc/%d/exe", c.pid)
 	}
 	return path, nil
 }

@@ -64,10 +64,22 @@ func (s *Server) Serve(socket *os.File, lldb bool) (Ending, error) {
 }
 
 func (s *Server) session(conn *rsp.Conn, lldb bool) *session {
-	c := &session{
-		Server:   s,
+	d := gdbDialect
+	if lldb {
+		d = lldbDialect
+	}
+	c := newSession(conn, d, s.target.PID())
+	c.debug(s)
+	return c
+}
+
+// newSession is a client with nothing to debug yet; what it may ask is the caller's to say.
+func newSession(conn *rsp.Conn, d *dialect, pid int) *session {
+	return &session{
+		Server:   &Server{},
+		pid:      pid,
 		conn:     conn,
-		dialect:  gdbDialect,
+		dialect:  d,
 		children: map[int]bool{},
 		points:   map[point]bool{},
 		files:    map[int]*openFile{},
@@ -75,19 +87,28 @@ func (s *Server) session(conn *rsp.Conn, lldb bool) *session {
 		mapped:   map[uint64]uint64{},
 		symbols:  map[string]uint64{},
 	}
-	if lldb {
-		c.dialect = lldbDialect
-	}
+}
+
+// debug lets the client at the process.
+func (c *session) debug(s *Server) {
+	c.Server = s
 	c.requests = c.dialect.table()
 	c.choose(0)
 	s.target.PassSignals(nil)
 	s.target.ReportEvents(c.dialect.events)
-	return c
+	// A stop that lasts is guarded against the end of this process; bursts of steps stay free of what that costs. Errors show
+	// at the next request.
+	c.conn.LookAfter(func() int {
+		_ = s.target.Guard()
+		return s.target.Alarm()
+	}, func() { _ = s.target.Notice() })
 }
 
 // A session is one client.
 type session struct {
-	*Server
+	*Server         // without a target while nothing is attached
+	pid      int    // of the process, attached or not
+	dir      string // from which the client's relative names of files go
 	conn     *rsp.Conn
 	dialect  *dialect
 	requests *requestTable
@@ -127,12 +148,6 @@ func (c *session) close() {
 
 // serve answers one request after another.
 func (c *session) serve() (Ending, error) {
-	// A stop that lasts is guarded against the end of this process; bursts of steps stay free of what that costs. Errors show
-	// at the next request.
-	c.conn.LookAfter(func() int {
-		_ = c.target.Guard()
-		return c.target.Alarm()
-	}, func() { _ = c.target.Notice() })
 	for c.ending == nil {
 		event, err := c.conn.Next()
 		switch {
@@ -152,6 +167,10 @@ func (c *session) serve() (Ending, error) {
 func (c *session) lose(err error) {
 	if !errors.Is(err, io.EOF) {
 		c.err = err
+	}
+	if c.target == nil {
+		c.end(Lost)
+		return
 	}
 	if c.last.Reason == tracee.Exited || c.last.Reason == tracee.Killed {
 		c.end(Gone)

@@ -25,7 +25,7 @@ func stopSignal(stop tracee.Stop, interrupted unix.Signal) unix.Signal {
 func exitReply(c *session) string {
 	suffix := ""
 	if c.multi {
-		suffix = fmt.Sprintf(";process:%x", c.target.PID())
+		suffix = fmt.Sprintf(";process:%x", c.pid)
 	}
 	switch c.last.Reason {
 	case tracee.Exited:

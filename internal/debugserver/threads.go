@@ -49,13 +49,13 @@ func signed(s string) (int, error) {
 // threadID writes one.
 func (c *session) threadID(tid int) string {
 	if c.multi {
-		return fmt.Sprintf("p%x.%x", c.target.PID(), tid)
+		return fmt.Sprintf("p%x.%x", c.pid, tid)
 	}
 	return fmt.Sprintf("%x", tid)
 }
 
 // ours reports whether a process id means the process that is debugged.
-func (c *session) ours(pid int) bool { return pid <= 0 || pid == c.target.PID() }
+func (c *session) ours(pid int) bool { return pid <= 0 || pid == c.pid }
 
 // choose sets the thread that requests about registers mean; 0 and all: that of the last stop.
 func (c *session) choose(tid int) {
@@ -161,6 +161,6 @@ func (c *session) threadName(args string) (string, error) {
 
 // comm is the name of a thread (proc_pid_comm(5)), "" when it is gone.
 func (c *session) comm(tid int) string {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/comm", c.target.PID(), tid))
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/comm", c.pid, tid))
 	return strings.TrimSuffix(string(b), "\n")
 }
