@@ -111,6 +111,7 @@ fuzz: build
 	go test -run '^$$' -fuzz FuzzConn -fuzztime 30s -fuzzminimizetime 10x ./internal/rsp
 	go test -run '^$$' -fuzz FuzzAnswer -fuzztime 30s -fuzzminimizetime 10x ./internal/debugserver
 	go test -run '^$$' -fuzz FuzzAgentExpression -fuzztime 30s -fuzzminimizetime 10x ./internal/debugserver
+	go test -run '^$$' -fuzz FuzzPlatform -fuzztime 30s -fuzzminimizetime 10x ./internal/debugserver
 	go test -run '^$$' -fuzz FuzzRead -fuzztime 30s -fuzzminimizetime 10x ./internal/elfinfo
 	go test -run '^$$' -fuzz FuzzRecognise -fuzztime 30s -fuzzminimizetime 10x ./launcher
 	go test -run '^$$' -fuzz FuzzReadDAP -fuzztime 30s -fuzzminimizetime 10x ./launcher

@@ -18,6 +18,14 @@ import (
 // talk starts a session with a client that reads all and says nothing.
 func talk(t testing.TB, target Target, lldb bool) *session {
 	t.Helper()
+	c := New(target).session(quietConn(t), lldb)
+	t.Cleanup(c.close)
+	return c
+}
+
+// quietConn is a connection to such a client.
+func quietConn(t testing.TB) *rsp.Conn {
+	t.Helper()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -28,9 +36,8 @@ func talk(t testing.TB, target Target, lldb bool) *session {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := New(target).session(conn, lldb)
-	t.Cleanup(func() { c.close(); _ = theirs.Close() })
-	return c
+	t.Cleanup(func() { _ = theirs.Close() })
+	return conn
 }
 
 func TestRepliesOfBothDialects(t *testing.T) {

@@ -46,7 +46,10 @@ func ReadStat(pid int) (Stat, error) {
 
 // Status is what /proc/PID/status tells (proc_pid_status(5)).
 type Status struct {
+	RealUID   int
 	UID       int // effective
+	RealGID   int
+	GID       int // effective
 	TracerPid int // 0: not traced, or the tracer is in another pid namespace
 	Threads   int
 	ShdPnd    uint64 // signals pending for the whole process; bit n-1 is signal n
@@ -74,9 +77,9 @@ func ReadStatus(pid int) (Status, error) {
 		mask, _ := strconv.ParseUint(f[0], 16, 64)
 		switch key {
 		case "Uid":
-			if len(f) > 1 {
-				st.UID, _ = strconv.Atoi(f[1])
-			}
+			st.RealUID, st.UID = n, second(f)
+		case "Gid":
+			st.RealGID, st.GID = n, second(f)
 		case "TracerPid":
 			st.TracerPid = n
 		case "Threads":
@@ -98,6 +101,14 @@ func ReadStatus(pid int) (Status, error) {
 	return st, nil
 }
 
+func second(f []string) int {
+	if len(f) < 2 {
+		return 0
+	}
+	n, _ := strconv.Atoi(f[1])
+	return n
+}
+
 // Comm returns the command name of pid, or "?" when it is gone.
 func Comm(pid int) string {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
@@ -115,6 +126,15 @@ func Exe(pid int) string {
 		return ""
 	}
 	return path
+}
+
+// Args returns the arguments of pid (proc_pid_cmdline(5)); nil for a kernel thread, or when it is gone.
+func Args(pid int) []string {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if err != nil || len(b) == 0 {
+		return nil
+	}
+	return strings.Split(strings.TrimSuffix(string(b), "\x00"), "\x00")
 }
 
 // Environ returns the initial environment of pid (proc_pid_environ(5)); nil when
