@@ -58,8 +58,12 @@ func (s *supervisor) serves(p protocol) error {
 	case s.Mode == Debug && p == dapProtocol:
 		_, err := findLLDBDAP()
 		return err
+	case s.Mode == LLDBPlatform && p == lldbProtocol:
+		return nil
 	case s.Mode == Debug:
 		return fmt.Errorf("this is %s, and ENVOYSHIM_MODE=debug serves gdb and lldb", p)
+	case s.Mode == LLDBPlatform:
+		return fmt.Errorf("this is %s, and ENVOYSHIM_MODE=lldb-platform serves lldb only; set ENVOYSHIM_MODE=debug", p)
 	}
 	return fmt.Errorf("this is %s, and ENVOYSHIM_MODE=%s serves %s only; set ENVOYSHIM_MODE=debug", p, s.Mode, s.Mode)
 }

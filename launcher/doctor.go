@@ -252,8 +252,8 @@ func (d *doctor) checkTracer() {
 func (d *doctor) checkServers() {
 	for _, b := range backends {
 		layer := b.names()[0]
-		if d.settings.Mode == Debug {
-			d.ok(layer, fmt.Sprintf("not needed: envoyshim itself serves %s in mode debug", b.serves))
+		if d.settings.Mode.servesItself() {
+			d.ok(layer, fmt.Sprintf("not needed: envoyshim itself is the debug server in mode %s", d.settings.Mode))
 			continue
 		}
 		path, err := b.find(d.settings)

@@ -24,7 +24,7 @@ type embeddedSession struct {
 func (s *embeddedSession) serves() protocol { return s.speaks }
 
 // drop ends the session as if the client had gone.
-func (s *embeddedSession) drop() { _ = unix.Shutdown(int(s.client.Fd()), unix.SHUT_RDWR) }
+func (s *embeddedSession) drop() { shutdown(s.client) }
 
 // run serves the client until it or the process is gone.
 func (s *embeddedSession) run() (end ending) {
@@ -36,7 +36,12 @@ func (s *embeddedSession) run() (end ending) {
 	}
 	s.onAttached()
 	served, err := debugserver.New(process).Serve(s.client, s.speaks == lldbProtocol)
-	end = ending{how: byDetach, attached: true, err: err}
+	return endingOf(process, served, err)
+}
+
+// endingOf is how the debug server's service of a client ended. A lost one leaves the process on hold.
+func endingOf(process *tracee.Process, served debugserver.Ending, err error) ending {
+	end := ending{how: byDetach, attached: true, err: err}
 	switch served.How {
 	case debugserver.Quit:
 		end.how = byQuit
@@ -45,8 +50,15 @@ func (s *embeddedSession) run() (end ending) {
 	case debugserver.Lost:
 		end.how, end.err = byLoss, nil // a connection that drops is no failure of ours
 		if err := process.Detach(true); err != nil && !errors.Is(err, tracee.ErrNoProcess) {
-			end.err = fmt.Errorf("put process %d back on hold: %w", s.pid, err)
+			end.err = fmt.Errorf("put process %d back on hold: %w", process.PID(), err)
 		}
 	}
 	return end
+}
+
+// shutdown ends a connection for whoever waits for it. A socket that is being closed meanwhile is not mistaken for another.
+func shutdown(socket *os.File) {
+	if raw, err := socket.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_RDWR) })
+	}
 }

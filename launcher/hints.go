@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+
+	"github.com/envoyshim/envoyshim/internal/procfs"
 )
 
 // limits are the usual time limits of a pod that the shim cannot see (Istio's injection
@@ -23,12 +25,20 @@ func (s *supervisor) logHeld() {
 		if s.serves(gdbProtocol) == nil {
 			e = e.Str("gdb", "gdb -ex 'target remote "+addr+"'")
 		}
-		if s.serves(lldbProtocol) == nil {
+		switch {
+		case s.Mode == LLDBPlatform:
+			e = e.Str("lldb", fmt.Sprintf("lldb -o 'platform select remote-linux' -o 'platform connect connect://%s' -o 'process attach --name %s'",
+				addr, procfs.Comm(s.PID)))
+		case s.serves(lldbProtocol) == nil:
 			e = e.Str("lldb", "lldb -o 'gdb-remote "+addr+"'")
 		}
-		if s.serves(gdbProtocol) == nil {
+		switch {
+		case s.serves(gdbProtocol) == nil:
 			e = e.Str("kubectl", "gdb -ex 'target remote | "+exec+"'")
-		} else {
+		case s.Mode == LLDBPlatform: // lldb connects more than once, and to the port that it is told
+			_, port, _ := net.SplitHostPort(addr)
+			e = e.Str("kubectl", "socat TCP-LISTEN:"+port+",bind=127.0.0.1,reuseaddr,fork EXEC:'"+exec+"'")
+		default:
 			e = e.Str("kubectl", "socat TCP-LISTEN:2159,bind=127.0.0.1,reuseaddr EXEC:'"+exec+"'")
 		}
 	}

@@ -21,8 +21,8 @@ func (l *launch) hold() error {
 		return err
 	}
 	for _, b := range backends {
-		if l.settings.Mode == Debug && b.setting(l.settings) != "" {
-			l.log.Warn().Msgf("%s is not used in mode debug, which serves every client by itself; ENVOYSHIM_MODE=%s uses it", b.variable, b.serves)
+		if l.settings.Mode.servesItself() && b.setting(l.settings) != "" {
+			l.log.Warn().Msgf("%s is not used in mode %s, which serves its clients by itself; ENVOYSHIM_MODE=%s uses it", b.variable, l.settings.Mode, b.serves)
 		}
 	}
 	s := &supervisor{
@@ -37,6 +37,8 @@ func (l *launch) hold() error {
 		Namespace:   os.Getenv("POD_NAMESPACE"),
 		log:         l.log,
 		do:          make(chan func()),
+		newcomers:   crowd{max: maxNewcomers},
+		visitors:    crowd{max: maxVisitors},
 		complaints:  newComplaints(l.log),
 		watchers:    map[chan Status]bool{},
 	}

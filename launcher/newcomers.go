@@ -9,31 +9,38 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// maxNewcomers bounds the connections that nobody serves yet: each takes a descriptor.
-const maxNewcomers = 64
+// How many clients there may be: each takes a descriptor, a visitor also a thread.
+const (
+	maxNewcomers = 64 // have not said what they are, or are being refused
+	maxVisitors  = 16 // speak lldb's dialect, and have not attached the process
+)
 
-// newcomers are the clients that have not said what they are, or are being refused. When there are too many, the one that came first goes, so that
+// A crowd is clients that do not debug. When there are too many, the one that came first goes, so that
 // a client that speaks at once is heard, whatever the others do.
-type newcomers struct {
+type crowd struct {
+	max     int
 	mu      sync.Mutex
-	clients []*client
+	clients []droppable
 }
 
-func (n *newcomers) add(c *client) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if len(n.clients) == maxNewcomers {
-		_ = n.clients[0].Close() // its read fails
-		n.clients = slices.Delete(n.clients, 0, 1)
+// A droppable is a client whose connection can be ended, so that whoever serves it comes to its end.
+type droppable interface{ drop() }
+
+func (all *crowd) add(c droppable) {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	if len(all.clients) == all.max {
+		all.clients[0].drop()
+		all.clients = slices.Delete(all.clients, 0, 1)
 	}
-	n.clients = append(n.clients, c)
+	all.clients = append(all.clients, c)
 }
 
-func (n *newcomers) remove(c *client) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if i := slices.Index(n.clients, c); i >= 0 {
-		n.clients = slices.Delete(n.clients, i, i+1)
+func (all *crowd) remove(c droppable) {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	if i := slices.Index(all.clients, c); i >= 0 {
+		all.clients = slices.Delete(all.clients, i, i+1)
 	}
 }
 

@@ -52,6 +52,8 @@ type client struct {
 	speaks   protocol
 }
 
+func (c *client) drop() { _ = c.Close() }
+
 // acceptClients greets clients as they come, each by itself, so that a silent one
 // keeps nobody out.
 func (s *supervisor) acceptClients() {
@@ -110,38 +112,48 @@ func (s *supervisor) complain(c *client, err error) {
 
 // admit starts a session for a client, if it can be served now.
 func (s *supervisor) admit(c *client) error {
-	if s.session != nil {
-		return fmt.Errorf("the %s client at %s is attached; one client at a time", s.status.Debugger, s.status.Client)
-	}
 	if err := s.serves(c.speaks); err != nil {
 		return err
 	}
-	if st := s.observe(); st.State == Attached {
-		return fmt.Errorf("process %d is already traced by process %d", s.PID, st.Tracer)
+	if s.Server == "" && c.speaks == lldbProtocol {
+		return s.admitVisitor(c)
+	}
+	if err := s.claimable(); err != nil {
+		return err
 	}
 	socket, err := blocking(c.Conn)
 	if err != nil {
 		return err
 	}
-	s.session = s.newSession(c, socket)
-	// Not attached yet, but no longer waiting for somebody: the timeout stands still.
-	s.timeout.Stop()
-	go func(ses service) {
+	ses := s.newSession(c, socket)
+	s.claim(ses)
+	go func() {
 		end := ses.run()
 		s.do <- func() { s.finish(ses, end) }
-	}(s.session)
+	}()
 	return nil
+}
+
+// claimable tells why nobody can attach the process now, if so.
+func (s *supervisor) claimable() error {
+	if s.session != nil {
+		return fmt.Errorf("the %s client at %s is attached; one client at a time", s.status.Debugger, s.status.Client)
+	}
+	if st := s.observe(); st.State == Attached {
+		return fmt.Errorf("process %d is already traced by process %d", s.PID, st.Tracer)
+	}
+	return nil
+}
+
+// claim gives a session the process. It is not attached yet, but no longer waiting for somebody: the timeout stands still.
+func (s *supervisor) claim(ses service) {
+	s.session = ses
+	s.timeout.Stop()
 }
 
 // newSession makes the service of a client.
 func (s *supervisor) newSession(c *client, socket *os.File) service {
-	onAttached := func() {
-		s.do <- func() {
-			event(s.log.Info(), evAttached, s.PID).Str("client", c.peer).Str("debugger", string(c.speaks)).Msgf("%s is attached", c.speaks)
-			s.status.Client, s.status.Debugger = c.peer, string(c.speaks)
-			s.setState(Attached)
-		}
-	}
+	onAttached := s.onAttached(c)
 	switch {
 	case s.Server != "":
 	case c.speaks == dapProtocol:
@@ -158,6 +170,17 @@ func (s *supervisor) newSession(c *client, socket *os.File) service {
 		log:        s.log,
 		client:     socket,
 		onAttached: onAttached,
+	}
+}
+
+// onAttached is what a session of a client calls when the process is attached.
+func (s *supervisor) onAttached(c *client) func() {
+	return func() {
+		s.do <- func() {
+			event(s.log.Info(), evAttached, s.PID).Str("client", c.peer).Str("debugger", string(c.speaks)).Msgf("%s is attached", c.speaks)
+			s.status.Client, s.status.Debugger = c.peer, string(c.speaks)
+			s.setState(Attached)
+		}
 	}
 }
 

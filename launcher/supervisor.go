@@ -11,7 +11,9 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 
+	"github.com/envoyshim/envoyshim/internal/debugserver"
 	"github.com/envoyshim/envoyshim/internal/procfs"
+	"github.com/envoyshim/envoyshim/nsutil"
 )
 
 // supervisor is this process once it looks after a program. All its state belongs
@@ -34,7 +36,9 @@ type supervisor struct {
 	control *net.UnixListener
 	pidns   uint64
 
-	newcomers  newcomers
+	newcomers  crowd
+	visitors   crowd
+	platform   *debugserver.Platform // what lldb's clients meet first
 	complaints *complaints
 
 	do       chan func()
@@ -57,6 +61,7 @@ func (s *supervisor) open() (err error) {
 			return err
 		}
 		s.listen = s.port.Addr().String()
+		s.platform = &debugserver.Platform{PID: s.PID, Port: s.port.Addr().(*net.TCPAddr).Port, Processes: nsutil.PIDs}
 	}
 	s.control, s.pidns, err = listenControl(s.PID)
 	if err != nil {

@@ -42,6 +42,27 @@ func attachVSCode(t testing.TB, program string, s *shim) *vscode {
 
 func tryVSCode(t testing.TB, program, port string) *vscode {
 	t.Helper()
+	return tryAttach(t, map[string]any{"program": program, "stopOnEntry": true, "attachCommands": []string{"gdb-remote " + port}})
+}
+
+// tryAttach starts an lldb-dap with the attach request of a launch.json. It is nil when lldb-dap has looked too early.
+func tryAttach(t testing.TB, arguments map[string]any) *vscode {
+	t.Helper()
+	c := startLLDBDAP(t)
+	if failed := c.send("attach", arguments); failed != nil {
+		if failed.GetResponse().Message != "process unloaded during launch or attach" {
+			t.Fatalf("attach: %+v", failed.GetResponse())
+		}
+		_ = c.cmd.Process.Kill()
+		return nil
+	}
+	await[*dap.InitializedEvent](c)
+	return c
+}
+
+// startLLDBDAP starts an lldb-dap that is to be told what to attach.
+func startLLDBDAP(t testing.TB) *vscode {
+	t.Helper()
 	cmd := exec.Command("lldb-dap-19")
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -61,15 +82,6 @@ func tryVSCode(t testing.TB, program, port string) *vscode {
 	c := newVSCode(t, in, out)
 	c.cmd = cmd
 	c.initialize()
-	if failed := c.send("attach", map[string]any{
-		"program": program, "stopOnEntry": true, "attachCommands": []string{"gdb-remote " + port}}); failed != nil {
-		if failed.GetResponse().Message != "process unloaded during launch or attach" {
-			t.Fatalf("attach: %+v", failed.GetResponse())
-		}
-		_ = cmd.Process.Kill()
-		return nil
-	}
-	await[*dap.InitializedEvent](c)
 	return c
 }
 

@@ -211,7 +211,8 @@ func TestDoctorFindsAMissingDebugServer(t *testing.T) {
 	healthy(t, nothing).isBlocked("gdbserver", "no gdbserver on PATH", "install gdbserver")
 	healthy(t, nothing, "ENVOYSHIM_MODE=lldb").isBlocked("lldb-server", "no lldb-server on PATH", "install lldb")
 	healthy(t, nothing, "ENVOYSHIM_MODE=pause").isOK("settings", "mode pause")
-	healthy(t, nothing, "ENVOYSHIM_MODE=debug").isOK("gdbserver", "envoyshim itself serves gdb")
+	healthy(t, nothing, "ENVOYSHIM_MODE=debug").isOK("gdbserver", "envoyshim itself is the debug server")
+	healthy(t, nothing, "ENVOYSHIM_MODE=lldb-platform").isOK("lldb-server", "envoyshim itself is the debug server in mode lldb-platform")
 }
 
 func TestDoctorFindsADebugServerThatDoesNotStart(t *testing.T) {
