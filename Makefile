@@ -12,11 +12,15 @@ BENCH_FIXTURES := bin/test/bench-exit bin/test/bench-execve bin/test/bench-goexe
 # The tests of debugger sessions, which both the external servers and our own must pass.
 SESSIONS := GDB|LLDB|DAP|RunToTheEnd|FirstStop|QuitLets|LostClient|LaterAttach|OneClient|NonStop|SignalsUnder|SlowAndOdd|StatusFollows|Disconnect
 
-.PHONY: build deps demo-deps fixtures bench-fixtures demo test test-long bench lint fuzz clean
+.PHONY: build delve-server deps demo-deps fixtures bench-fixtures demo test test-long bench lint fuzz clean
 
-# -E chooses the early entry: internal/early/README.md.
-build:
-	CGO_ENABLED=0 GOOS=linux GOARCH=$(GOARCH) go build -buildvcs=auto -trimpath -ldflags '-s -w -E envoyshim_entry' -o bin/envoyshim .
+# Delve's server is carried inside (internal/delve). -E chooses the early entry: internal/early/README.md.
+build: delve-server
+	CGO_ENABLED=0 GOOS=linux GOARCH=$(GOARCH) go build -buildvcs=auto -tags delve -trimpath -ldflags '-s -w -E envoyshim_entry' -o bin/envoyshim .
+
+delve-server:
+	CGO_ENABLED=0 GOOS=linux GOARCH=$(GOARCH) go build -buildvcs=false -trimpath -ldflags '-s -w' -o bin/delve-server ./internal/delve/server
+	@zcmp -s bin/delve-server internal/delve/server.gz || gzip -9 -n <bin/delve-server >internal/delve/server.gz
 
 deps:
 	@test/deps.sh
@@ -92,6 +96,7 @@ demo-deps:
 
 test: deps build fixtures lint
 	GOARCH=arm64 CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags '-s -w -E envoyshim_entry' -o bin/test/envoyshim.arm64 .
+	GOARCH=arm64 CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags '-s -w' -o bin/test/delve-server.arm64 ./internal/delve/server
 	go test -count=1 -timeout 35m ./...
 	ENVOYSHIM_TEST_EMBEDDED=1 go test -count=1 -timeout 15m -run '$(SESSIONS)' -skip 'SideBySide|BeyondItsServer' ./test
 
@@ -112,6 +117,7 @@ fuzz: build
 	go test -run '^$$' -fuzz FuzzAnswer -fuzztime 30s -fuzzminimizetime 10x ./internal/debugserver
 	go test -run '^$$' -fuzz FuzzAgentExpression -fuzztime 30s -fuzzminimizetime 10x ./internal/debugserver
 	go test -run '^$$' -fuzz FuzzPlatform -fuzztime 30s -fuzzminimizetime 10x ./internal/debugserver
+	go test -run '^$$' -fuzz FuzzRequests -fuzztime 30s -fuzzminimizetime 10x ./internal/delve/server
 	go test -run '^$$' -fuzz FuzzRead -fuzztime 30s -fuzzminimizetime 10x ./internal/elfinfo
 	go test -run '^$$' -fuzz FuzzRecognise -fuzztime 30s -fuzzminimizetime 10x ./launcher
 	go test -run '^$$' -fuzz FuzzReadDAP -fuzztime 30s -fuzzminimizetime 10x ./launcher
