@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/envoyshim/envoyshim/internal/delve"
 )
 
 // A backend is an external debug server: where it is found, how it is started on
@@ -53,15 +55,15 @@ func findServer(s Settings) (string, error) {
 // serves tells why a client is not served in this mode, if so.
 func (s *supervisor) serves(p protocol) error {
 	switch {
-	case s.Mode == Debug && (p == gdbProtocol || p == lldbProtocol), string(s.Mode) == string(p):
+	case s.delves(p) && !delve.Carried():
+		return delve.ErrNotCarried
+	case s.Mode == Debug && (p == gdbProtocol || p == lldbProtocol), s.delves(p), string(s.Mode) == string(p):
 		return nil
 	case s.Mode == Debug && p == dapProtocol:
 		_, err := findLLDBDAP()
 		return err
 	case s.Mode == LLDBPlatform && p == lldbProtocol:
 		return nil
-	case s.Mode == Debug:
-		return fmt.Errorf("this is %s, and ENVOYSHIM_MODE=debug serves gdb and lldb", p)
 	case s.Mode == LLDBPlatform:
 		return fmt.Errorf("this is %s, and ENVOYSHIM_MODE=lldb-platform serves lldb only; set ENVOYSHIM_MODE=debug", p)
 	}

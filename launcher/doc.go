@@ -5,6 +5,7 @@
 //	supervisor         supervisor.go, port.go, session.go, hints.go      afterwards, beside the program
 //	backend            backend.go                                        the external debug servers
 //	embeddedSession    embedded.go                                       our own, package debugserver
+//	delveSession       delve.go                                          that of Delve, package delve
 //	Find, Resume, ...  control.go, client.go                             status, resume, wait, disconnect, stdio
 //	Doctor             doctor.go                                         what would stop a debugger here
 package launcher

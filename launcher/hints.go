@@ -32,6 +32,9 @@ func (s *supervisor) logHeld() {
 		case s.serves(lldbProtocol) == nil:
 			e = e.Str("lldb", "lldb -o 'gdb-remote "+addr+"'")
 		}
+		if s.serves(jsonRPCProtocol) == nil && (s.Go || s.Mode == Dlv) {
+			e = e.Str("dlv", "dlv connect "+addr)
+		}
 		switch {
 		case s.serves(gdbProtocol) == nil:
 			e = e.Str("kubectl", "gdb -ex 'target remote | "+exec+"'")

@@ -29,6 +29,7 @@ func (l *launch) hold() error {
 		PID:         l.shim.PID,
 		Name:        l.name,
 		BuildID:     elf.BuildID,
+		Go:          elf.Go,
 		Mode:        l.settings.Mode,
 		Listen:      l.settings.Listen,
 		Server:      server,

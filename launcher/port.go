@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -118,6 +119,9 @@ func (s *supervisor) admit(c *client) error {
 	if s.Server == "" && c.speaks == lldbProtocol {
 		return s.admitVisitor(c)
 	}
+	if s.delves(c.speaks) {
+		return s.admitToDelve(c)
+	}
 	if err := s.claimable(); err != nil {
 		return err
 	}
@@ -125,13 +129,17 @@ func (s *supervisor) admit(c *client) error {
 	if err != nil {
 		return err
 	}
-	ses := s.newSession(c, socket)
+	s.begin(s.newSession(c, socket))
+	return nil
+}
+
+// begin starts a session that has the process for itself.
+func (s *supervisor) begin(ses service) {
 	s.claim(ses)
 	go func() {
 		end := ses.run()
 		s.do <- func() { s.finish(ses, end) }
 	}()
-	return nil
 }
 
 // claimable tells why nobody can attach the process now, if so.
@@ -147,7 +155,7 @@ func (s *supervisor) claimable() error {
 
 // claim gives a session the process. It is not attached yet, but no longer waiting for somebody: the timeout stands still.
 func (s *supervisor) claim(ses service) {
-	s.session = ses
+	s.session, s.clients = ses, nil
 	s.timeout.Stop()
 }
 
@@ -175,13 +183,17 @@ func (s *supervisor) newSession(c *client, socket *os.File) service {
 
 // onAttached is what a session of a client calls when the process is attached.
 func (s *supervisor) onAttached(c *client) func() {
-	return func() {
-		s.do <- func() {
-			event(s.log.Info(), evAttached, s.PID).Str("client", c.peer).Str("debugger", string(c.speaks)).Msgf("%s is attached", c.speaks)
-			s.status.Client, s.status.Debugger = c.peer, string(c.speaks)
-			s.setState(Attached)
-		}
+	return func() { s.do <- func() { s.attached(c, "") } }
+}
+
+// attached records that a client is attached.
+func (s *supervisor) attached(c *client, note string) {
+	event(s.log.Info(), evAttached, s.PID).Str("client", c.peer).Str("debugger", string(c.speaks)).Msgf("%s is attached%s", c.speaks, note)
+	if s.clients = append(s.clients, c.peer); len(s.clients) == 1 {
+		s.status.Debugger = string(c.speaks)
 	}
+	s.status.Client = strings.Join(s.clients, ", ")
+	s.setState(Attached)
 }
 
 // blocking takes a connection from the Go runtime: sessions wait by themselves, and as long as the runtime's poller knows the

@@ -33,6 +33,7 @@ const (
 	byDisconnect how = "disconnect" // envoyshim disconnect
 	byCrash      how = "crash"      // the debug server ended by itself
 	byExit       how = "exit"       // the process ended
+	byKill       how = "kill"       // the client's user had it killed
 )
 
 type ending struct {
@@ -551,24 +552,26 @@ func (s *session) leave(stay bool) error {
 	return s.settle(stay)
 }
 
-// settle waits for the state that the detach was to give, which no event
-// tells anyone but the parent, and helps it: gdbserver can leave a process
-// stopped.
+// settle waits for the state that the detach was to give: gdbserver can leave a process stopped.
 func (s *session) settle(stay bool) error {
+	if stay {
+		return settle(s.pid, s.signal, Held)
+	}
+	return settle(s.pid, s.signal, Running)
+}
+
+// settle waits for the state that a process was left in by its debug server, which no event tells anyone but the parent, and helps it.
+func settle(pid int, signal func(unix.Signal) error, want State) error {
 	for end := time.Now().Add(answerTime); ; time.Sleep(time.Millisecond) {
-		switch state, _ := processState(s.pid); {
-		case state == Exited:
+		switch state, _ := processState(pid); {
+		case state == Exited || state == want:
 			return nil
-		case stay && state == Held:
-			return nil
-		case stay && state == Running:
-			if err := s.signal(unix.SIGSTOP); err != nil {
+		case want == Held && state == Running:
+			if err := signal(unix.SIGSTOP); err != nil {
 				return err
 			}
-		case !stay && state == Held:
-			return s.signal(unix.SIGCONT)
-		case !stay && state == Running:
-			return nil
+		case want == Running && state == Held:
+			return signal(unix.SIGCONT)
 		}
 		if time.Now().After(end) {
 			return errors.New("the debug server does not let the process go")

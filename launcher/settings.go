@@ -26,7 +26,7 @@ const prefix = "ENVOYSHIM_"
 
 // Flags are the settings that the environment and `envoyshim run` share, as typed.
 type Flags struct {
-	Mode                   string `env:"ENVOYSHIM_MODE" default:"off" placeholder:"MODE" help:"What to do with the ELF before its first instruction: off, pause, debug, gdb, lldb, lldb-platform; or a list by name (envoy=gdb,pilot-agent=pause)."`
+	Mode                   string `env:"ENVOYSHIM_MODE" default:"off" placeholder:"MODE" help:"What to do with the ELF before its first instruction: off, pause, debug, gdb, lldb, lldb-platform, dlv; or a list by name (envoy=gdb,pilot-agent=pause)."`
 	Listen                 string `env:"ENVOYSHIM_LISTEN" default:"127.0.0.1:2159" placeholder:"ADDR" help:"HOST:PORT of the debug port; or a list by name."`
 	GDBServer              string `env:"ENVOYSHIM_GDBSERVER" name:"gdbserver" placeholder:"PATH" help:"gdbserver to use; else found on PATH and in /usr/local/lib/envoyshim."`
 	LLDBServer             string `env:"ENVOYSHIM_LLDB_SERVER" name:"lldb-server" placeholder:"PATH" help:"lldb-server to use; else found on PATH (newest first) and in /usr/local/lib/envoyshim."`
@@ -62,15 +62,16 @@ const (
 	GDB          Mode = "gdb"
 	LLDB         Mode = "lldb"
 	LLDBPlatform Mode = "lldb-platform"
+	Dlv          Mode = "dlv"
 )
 
 // servesItself reports a mode in which the supervisor is the debug server.
 func (m Mode) servesItself() bool { return m == Debug || m == LLDBPlatform }
 
-var modes = []string{string(Off), string(Pause), string(Debug), string(GDB), string(LLDB), string(LLDBPlatform)}
+var modes = []string{string(Off), string(Pause), string(Debug), string(GDB), string(LLDB), string(LLDBPlatform), string(Dlv)}
 
 // laterModes are names of the contract that this version does not have yet.
-var laterModes = []string{"dlv", "trace", "profile"}
+var laterModes = []string{"trace", "profile"}
 
 // Settings are the settings of one program name, checked.
 type Settings struct {

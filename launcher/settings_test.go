@@ -159,7 +159,7 @@ func TestEachNameHasItsOwn(t *testing.T) {
 
 func TestWrongValues(t *testing.T) {
 	const (
-		modes    = `allowed: off, pause, debug, gdb, lldb, lldb-platform`
+		modes    = `allowed: off, pause, debug, gdb, lldb, lldb-platform, dlv`
 		later    = `not in this version of envoyshim; ` + modes
 		list     = `allowed: one value, or a list NAME=VALUE,NAME=VALUE`
 		boolean  = `allowed: true, false`
@@ -175,7 +175,6 @@ func TestWrongValues(t *testing.T) {
 		{"MODE", "on", "on", modes},
 		{"MODE", "gdbserver-remote", "gdbserver-remote", modes},
 		{"MODE", "first\nsecond", "first\nsecond", modes},
-		{"MODE", "dlv", "dlv", later},
 		{"MODE", "trace", "trace", later},
 		{"MODE", "profile", "profile", later},
 		{"MODE", "envoy=pouse", "pouse", modes + " (did you mean pause?)"},
@@ -243,7 +242,7 @@ func TestSeveralWrongValuesAreOneLine(t *testing.T) {
 	}).For("envoy")
 	want := `ENVOYSHIM_LOG_LEVEL="loud": allowed: debug, info, warn, error; ` +
 		`ENVOYSHIM_HOLD_TIMEOUT="x": allowed: a Go duration such as 90s or 10m, or 0 for never; ` +
-		`ENVOYSHIM_MODE="gbd": allowed: off, pause, debug, gdb, lldb, lldb-platform (did you mean gdb?)`
+		`ENVOYSHIM_MODE="gbd": allowed: off, pause, debug, gdb, lldb, lldb-platform, dlv (did you mean gdb?)`
 	if err == nil || err.Error() != want {
 		t.Errorf("error\n%v, want\n%s", err, want)
 	}

@@ -22,6 +22,7 @@ type supervisor struct {
 	PID         int // of the shim, which becomes the program
 	Name        string
 	BuildID     string // of its ELF; "" when there is none
+	Go          bool   // it is a Go program
 	Mode        Mode
 	Listen      string
 	Server      string // path of the external debug server; "": this process is one
@@ -46,6 +47,7 @@ type supervisor struct {
 	watchers map[chan Status]bool
 	timeout  *time.Timer    // running while held and HoldTimeout is set
 	session  service        // the attached client, or nil
+	clients  []string       // addresses of the clients that it serves; only Delve serves several
 	dropped  bool           // the session was told to drop it
 	replies  sync.WaitGroup // answers on the way to `envoyshim resume` and the like
 }
