@@ -6,7 +6,8 @@ SHELL := /bin/bash
 GOARCH ?= $(shell go env GOARCH)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FIXTURES := bin/test/standin bin/test/standin-static bin/test/tour bin/test/probe bin/test/probe-static \
-	bin/test/probe-static-pie bin/test/goprog bin/test/parent bin/test/deny bin/test/crowd bin/test/tally
+	bin/test/probe-static-pie bin/test/goprog bin/test/gocrowd bin/test/gohost bin/test/libgolib.so \
+	bin/test/parent bin/test/deny bin/test/crowd bin/test/tally
 BENCH_FIXTURES := bin/test/bench-exit bin/test/bench-execve bin/test/bench-goexec bin/test/heartbeat
 
 # The tests of debugger sessions, which both the external servers and our own must pass.
@@ -51,9 +52,17 @@ bin/test/probe-static-pie: test/fixtures/probe.cc
 	@mkdir -p $(@D)
 	g++ -g -O0 -Wall -static-pie -o $@ $<
 
-bin/test/goprog: test/fixtures/goprog/main.go
+bin/test/goprog bin/test/gocrowd: bin/test/%: test/fixtures/%/main.go
 	@mkdir -p $(@D)
-	CGO_ENABLED=0 go build -o $@ ./test/fixtures/goprog
+	CGO_ENABLED=0 go build -gcflags "-N -l" -o $@ ./test/fixtures/$*
+
+bin/test/libgolib.so: test/fixtures/golib/golib.go
+	@mkdir -p $(@D)
+	CGO_ENABLED=1 go build -buildmode=c-shared -o $@ $<
+
+bin/test/gohost: test/fixtures/gohost.c
+	@mkdir -p $(@D)
+	gcc -g -O0 -Wall -o $@ $<
 
 bin/test/parent: test/fixtures/parent.c
 	@mkdir -p $(@D)

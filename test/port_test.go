@@ -60,13 +60,13 @@ func TestStatusByHTTP(t *testing.T) {
 	}
 }
 
-// Delve has nothing to say to a C++ program, and its client is told so by the error of its first call.
-func TestDelveClientOfNoGoProgram(t *testing.T) {
-	s := hold(t, "debug", probe(t))
+// A client of Delve is told by the error of its first call that this mode does not serve it.
+func TestDelveClientInAnotherMode(t *testing.T) {
+	s := hold(t, "gdb", probe(t))
 	client := jsonrpc.NewClient(dial(t, s.port))
 	defer client.Close()
 	err := client.Call("RPCServer.SetApiVersion", map[string]int{"APIVersion": 2}, &struct{}{})
-	if _, ofServer := err.(rpc.ServerError); !ofServer || !strings.Contains(err.Error(), "gdb and lldb") {
+	if _, ofServer := err.(rpc.ServerError); !ofServer || !strings.Contains(err.Error(), "set ENVOYSHIM_MODE=debug") {
 		t.Errorf("the call ends with %v", err)
 	}
 	unmoved(t, s.pid(), s.out)
