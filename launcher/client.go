@@ -144,27 +144,39 @@ var errSupervisorGone = errors.New("the supervisor ended")
 
 // ask sends one request to the supervisor of pid.
 func ask(name string, pid int, op string) (reply, error) {
+	conn, r, err := request{op}.send(name, pid)
+	if err == nil {
+		_ = conn.Close()
+	}
+	return r, err
+}
+
+// send sends the request to the supervisor of pid, and returns the connection with the first reply.
+func (req request) send(name string, pid int) (*net.UnixConn, reply, error) {
 	conn, err := dialControl(name, pid)
 	if err != nil {
-		return reply{}, err
+		return nil, reply{}, err
 	}
-	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(controlTimeout))
 	var r reply
-	err = json.NewEncoder(conn).Encode(request{Op: op})
+	err = json.NewEncoder(conn).Encode(req)
 	if err == nil {
-		err = json.NewDecoder(conn).Decode(&r)
+		err = json.NewDecoder(conn).Decode(&r) // nothing comes after it until more is asked
 	}
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return r, fmt.Errorf("the supervisor of process %d does not answer: %w", pid, err)
+		err = fmt.Errorf("the supervisor of process %d does not answer: %w", pid, err)
 	case err != nil:
-		return r, fmt.Errorf("ask about process %d: %w: %w", pid, errSupervisorGone, err)
+		err = fmt.Errorf("ask about process %d: %w: %w", pid, errSupervisorGone, err)
+	case r.Error != "":
+		err = errors.New(r.Error)
 	}
-	if r.Error != "" {
-		return r, errors.New(r.Error)
+	if err != nil {
+		_ = conn.Close()
+		return nil, r, err
 	}
-	return r, nil
+	_ = conn.SetDeadline(time.Time{})
+	return conn, r, nil
 }
 
 // dialControl connects to a supervisor. The name could have been taken by
@@ -278,8 +290,8 @@ func control(st Status, op string) (Status, error) {
 	return r.Status, nil
 }
 
-// Dial connects to the debug port of a process.
-func Dial(pid int) (*net.TCPConn, error) {
+// Dial connects to the debug port of a process by the supervisor's control socket: no TLS, and no address to be known.
+func Dial(pid int) (*net.UnixConn, error) {
 	st, err := one(pid, "open to debuggers", func(st Status) bool { return st.Listen != "" })
 	if err != nil {
 		return nil, err
@@ -287,11 +299,12 @@ func Dial(pid int) (*net.TCPConn, error) {
 	if st.Listen == "" {
 		return nil, fmt.Errorf("process %d has no debug port (mode %s)", st.PID, st.Mode)
 	}
-	conn, err := net.Dial("tcp", dialAddress(st.Listen))
+	pidns, err := nsutil.PIDNamespace()
 	if err != nil {
-		return nil, fmt.Errorf("connect to the debug port: %w", err)
+		return nil, fmt.Errorf("find the pid namespace: %w", err)
 	}
-	return conn.(*net.TCPConn), nil
+	conn, _, err := request{"stdio"}.send(controlName(pidns, st.PID), st.PID)
+	return conn, err
 }
 
 // recheck is how often Wait reads /proc again: somebody may send SIGCONT by hand or attach

@@ -49,9 +49,9 @@ type Status struct {
 }
 
 // request is one line to the supervisor; each line back is a reply. "watch" is
-// answered with a reply now and at every change.
+// answered with a reply now and at every change; after the reply to "stdio" the connection is one to the debug port.
 type request struct {
-	Op string `json:"op"` // status, watch, resume, disconnect
+	Op string `json:"op"` // status, watch, resume, disconnect, stdio
 }
 
 type reply struct {
@@ -129,6 +129,13 @@ func (s *supervisor) serveControlConn(conn *net.UnixConn) {
 			}
 		case "watch":
 			s.serveWatch(conn, out)
+			return
+		case "stdio":
+			if s.port == nil {
+				_ = out.Encode(reply{Error: fmt.Sprintf("process %d has no debug port (mode %s)", s.PID, s.Mode)})
+			} else if out.Encode(reply{}) == nil {
+				s.greet(&client{Conn: conn, peer: fmt.Sprintf("envoyshim stdio, process %d", cred.Pid)})
+			}
 			return
 		default:
 			_ = out.Encode(reply{Error: fmt.Sprintf("unknown request %q", req.Op)})
