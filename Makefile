@@ -13,15 +13,19 @@ BENCH_FIXTURES := bin/test/bench-exit bin/test/bench-execve bin/test/bench-goexe
 # The tests of debugger sessions, which both the external servers and our own must pass.
 SESSIONS := GDB|LLDB|DAP|RunToTheEnd|FirstStop|QuitLets|LostClient|LaterAttach|OneClient|NonStop|SignalsUnder|SlowAndOdd|StatusFollows|Disconnect
 
-.PHONY: build delve-server deps demo-deps fixtures bench-fixtures demo test test-long bench lint fuzz clean
+.PHONY: build delve-server tls-program deps demo-deps fixtures bench-fixtures demo test test-long bench lint fuzz clean
 
-# Delve's server is carried inside (internal/delve). -E chooses the early entry: internal/early/README.md.
-build: delve-server
-	CGO_ENABLED=0 GOOS=linux GOARCH=$(GOARCH) go build -buildvcs=auto -tags delve -trimpath -ldflags '-s -w -E envoyshim_entry' -o bin/envoyshim .
+# Delve's server (internal/delve) and what links TLS (internal/tlsport) are carried inside. -E chooses the early entry: internal/early/README.md.
+build: delve-server tls-program
+	CGO_ENABLED=0 GOOS=linux GOARCH=$(GOARCH) go build -buildvcs=auto -tags delve,tls -trimpath -ldflags '-s -w -E envoyshim_entry' -o bin/envoyshim .
 
 delve-server:
 	CGO_ENABLED=0 GOOS=linux GOARCH=$(GOARCH) go build -buildvcs=false -trimpath -ldflags '-s -w' -o bin/delve-server ./internal/delve/server
 	@zcmp -s bin/delve-server internal/delve/server.gz || gzip -9 -n <bin/delve-server >internal/delve/server.gz
+
+tls-program:
+	CGO_ENABLED=0 GOOS=linux GOARCH=$(GOARCH) go build -buildvcs=false -trimpath -ldflags '-s -w' -o bin/tls-program ./internal/tlsport/program
+	@zcmp -s bin/tls-program internal/tlsport/program.gz || gzip -9 -n <bin/tls-program >internal/tlsport/program.gz
 
 deps:
 	@test/deps.sh
@@ -139,4 +143,4 @@ lint:
 	go mod tidy -diff
 
 clean:
-	rm -rf bin
+	rm -rf bin internal/delve/server.gz internal/tlsport/program.gz

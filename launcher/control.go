@@ -38,6 +38,7 @@ type Status struct {
 	State      State     `json:"state"`
 	Mode       Mode      `json:"mode"`
 	Listen     string    `json:"listen"` // "" when there is no debug port
+	TLS        bool      `json:"tls,omitempty"`
 	Exe        string    `json:"exe"`
 	Since      time.Time `json:"since"`      // of the state
 	Supervisor int       `json:"supervisor"` // its pid; 0 when it is gone

@@ -6,6 +6,7 @@
 //	backend            backend.go                                        the external debug servers
 //	embeddedSession    embedded.go                                       our own, package debugserver
 //	delveSession       delve.go                                          that of Delve, package delve
+//	Terminator         tls.go                                            TLS before both, package tlsport
 //	Find, Resume, ...  control.go, client.go                             status, resume, wait, disconnect, stdio
 //	Doctor             doctor.go                                         what would stop a debugger here
 package launcher

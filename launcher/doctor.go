@@ -18,6 +18,7 @@ import (
 	"github.com/envoyshim/envoyshim/internal/early"
 	"github.com/envoyshim/envoyshim/internal/elfinfo"
 	"github.com/envoyshim/envoyshim/internal/procfs"
+	"github.com/envoyshim/envoyshim/internal/tlsport"
 	"github.com/envoyshim/envoyshim/internal/tracee"
 )
 
@@ -58,6 +59,7 @@ func Doctor() []Finding {
 	d.checkTracer()
 	d.checkServers()
 	d.checkPort()
+	d.checkTLS()
 	d.checkMemory()
 	d.checkProcesses()
 	return d.findings
@@ -315,6 +317,20 @@ func (d *doctor) checkPort() {
 		}
 	}
 	d.add(Blocked, "port", err.Error(), "set ENVOYSHIM_LISTEN to a free port")
+}
+
+func (d *doctor) checkTLS() {
+	dir := d.settings.TLSDir
+	if dir == "" || d.settings.Mode == Pause {
+		return
+	}
+	t, err := tlsport.Start(dir, fips(os.Getpid()), io.Discard)
+	if err != nil {
+		d.add(Blocked, "tls", err.Error(), "mend what ENVOYSHIM_TLS_DIR names")
+		return
+	}
+	t.Close()
+	d.ok("tls", "the certificates in "+dir+" can be used")
 }
 
 // wantMemory is room for a debug server beside Envoy.

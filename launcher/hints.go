@@ -22,6 +22,10 @@ func (s *supervisor) logHeld() {
 	} else {
 		addr := dialAddress(s.listen)
 		e = e.Str("listen", s.listen)
+		if s.tls != nil {
+			addr = nearAddress(s.listen) // where connect serves debuggers
+			e = e.Str("connect", "envoyshim connect"+nearFlag(addr)+" --tls-dir DIR "+remoteAddress(s.listen))
+		}
 		if s.serves(gdbProtocol) == nil {
 			e = e.Str("gdb", "gdb -ex 'target remote "+addr+"'")
 		}
@@ -35,14 +39,10 @@ func (s *supervisor) logHeld() {
 		if s.serves(jsonRPCProtocol) == nil && (s.Go || s.Mode == Dlv) {
 			e = e.Str("dlv", "dlv connect "+addr)
 		}
-		switch {
-		case s.serves(gdbProtocol) == nil:
+		if s.serves(gdbProtocol) == nil {
 			e = e.Str("kubectl", "gdb -ex 'target remote | "+exec+"'")
-		case s.Mode == LLDBPlatform: // lldb connects more than once, and to the port that it is told
-			_, port, _ := net.SplitHostPort(addr)
-			e = e.Str("kubectl", "socat TCP-LISTEN:"+port+",bind=127.0.0.1,reuseaddr,fork EXEC:'"+exec+"'")
-		default:
-			e = e.Str("kubectl", "socat TCP-LISTEN:2159,bind=127.0.0.1,reuseaddr EXEC:'"+exec+"'")
+		} else {
+			e = e.Str("kubectl", "envoyshim connect"+nearFlag(addr)+" --exec '"+exec+"'")
 		}
 	}
 	e.Str("resume", fmt.Sprintf("envoyshim resume --pid %d", s.PID)).
@@ -60,6 +60,29 @@ func (s *supervisor) podArgs() string {
 		pod = "-n " + s.Namespace + " " + pod
 	}
 	return pod + " -c istio-proxy"
+}
+
+// nearAddress is where `envoyshim connect` serves debuggers: at the port's own number, which lldb's platform tells them.
+func nearAddress(listen string) string {
+	_, port, _ := net.SplitHostPort(listen)
+	return net.JoinHostPort("127.0.0.1", port)
+}
+
+// nearFlag has it listen there, if it would not by itself.
+func nearFlag(listen string) string {
+	if near := nearAddress(listen); near != "127.0.0.1:2159" {
+		return " --listen " + near
+	}
+	return ""
+}
+
+// remoteAddress is where a client elsewhere reaches a listening address, with HOST for what only the one who reads it knows.
+func remoteAddress(listen string) string {
+	host, port, err := net.SplitHostPort(listen)
+	if ip, ierr := netip.ParseAddr(host); err == nil && (host == "" || ierr == nil && ip.IsUnspecified()) {
+		return net.JoinHostPort("HOST", port)
+	}
+	return listen
 }
 
 // dialAddress is where a client on this machine reaches a listening address.

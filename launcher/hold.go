@@ -33,6 +33,7 @@ func (l *launch) hold() error {
 		Mode:        l.settings.Mode,
 		Listen:      l.settings.Listen,
 		Server:      server,
+		TLSDir:      l.settings.TLSDir,
 		HoldTimeout: l.settings.HoldTimeout,
 		Pod:         os.Getenv("POD_NAME"),
 		Namespace:   os.Getenv("POD_NAMESPACE"),

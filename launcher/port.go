@@ -50,6 +50,7 @@ func giveUpUnacknowledged(_, _ string, raw syscall.RawConn) error {
 type client struct {
 	net.Conn // a stream socket
 	peer     string
+	secured  bool // by TLS, whose handshake is under way
 	speaks   protocol
 }
 
@@ -67,7 +68,14 @@ func (s *supervisor) acceptClients() {
 			time.Sleep(100 * time.Millisecond) // out of descriptors: others close theirs
 			continue
 		}
-		go s.greet(&client{Conn: conn, peer: conn.RemoteAddr().String()})
+		c := &client{Conn: conn, peer: conn.RemoteAddr().String()}
+		if s.tls != nil {
+			if err := s.secure(c); err != nil {
+				s.complain(c, err)
+				continue
+			}
+		}
+		go s.greet(c)
 	}
 }
 
@@ -76,8 +84,11 @@ func (s *supervisor) greet(c *client) {
 	s.newcomers.add(c)
 	defer s.newcomers.remove(c)
 	_ = c.SetReadDeadline(time.Now().Add(silence))
-	var err error
-	if c.speaks, err = peek(c.Conn.(syscall.Conn)); err != nil {
+	err := c.shakeHands()
+	if err == nil {
+		c.speaks, err = peek(c.Conn.(syscall.Conn))
+	}
+	if err != nil {
 		_ = c.Close()
 		s.complain(c, err)
 		return

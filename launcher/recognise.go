@@ -58,6 +58,11 @@ func recognise(first []byte) (p protocol, known bool) {
 // errUnknownProtocol means that a client has said something that no debugger says first.
 var errUnknownProtocol = errors.New("that is the beginning of no debugger's protocol")
 
+// errTLS means that a client speaks TLS to a port in the clear. That begins with a record of the type handshake (RFC 8446, section 5.1).
+var errTLS = errors.New("it speaks TLS, and this port is in the clear; set ENVOYSHIM_TLS_DIR, or `envoyshim connect` without --tls-dir")
+
+const tlsOpening = "\x16\x03"
+
 // peek waits for a client's first bytes and tells its protocol. It leaves them in the socket (recv(2), MSG_PEEK). The error is io.EOF when the
 // client went without a word, or that of the deadline.
 func peek(conn syscall.Conn) (protocol, error) {
@@ -80,6 +85,9 @@ func peek(conn syscall.Conn) (protocol, error) {
 		var known bool
 		if p, known = recognise(first[:n]); known && p == "" {
 			answer = errUnknownProtocol
+			if bytes.HasPrefix(first[:n], []byte(tlsOpening)) {
+				answer = errTLS
+			}
 		}
 		if !known && hungUp(int(fd)) {
 			answer, known = io.ErrUnexpectedEOF, true

@@ -92,7 +92,7 @@ func TestPeek(t *testing.T) {
 		t.Fatalf("%q, %v", got, err)
 	}
 
-	for said, want := range map[string]error{"": io.EOF, "$qSup": io.ErrUnexpectedEOF, "\x16\x03": errUnknownProtocol} {
+	for said, want := range map[string]error{"": io.EOF, "$qSup": io.ErrUnexpectedEOF, "\x16\x03": errTLS, "\xff": errUnknownProtocol} {
 		theirs, ours := accept()
 		_, _ = io.WriteString(theirs, said)
 		_ = theirs.Close()

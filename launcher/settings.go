@@ -37,7 +37,7 @@ type Flags struct {
 	EnvoyComponentLogLevel string `env:"ENVOYSHIM_ENVOY_COMPONENT_LOG_LEVEL" placeholder:"LIST" help:"Replace Envoy's --component-log-level."`
 	EnvoyFineGrainLog      string `env:"ENVOYSHIM_ENVOY_FINE_GRAIN_LOG" default:"false" placeholder:"true|false" help:"Add --enable-fine-grain-logging."`
 	EnvoyArgs              string `env:"ENVOYSHIM_ENVOY_ARGS" placeholder:"WORDS" help:"Words to append to Envoy's arguments."`
-	TLSDir                 string `env:"ENVOYSHIM_TLS_DIR" name:"tls-dir" hidden:"" help:"Mutual TLS for an address beyond loopback."`
+	TLSDir                 string `env:"ENVOYSHIM_TLS_DIR" name:"tls-dir" placeholder:"DIR" help:"Mutual TLS on the debug port: ca.crt, tls.crt and tls.key in DIR."`
 	Insecure               string `env:"ENVOYSHIM_INSECURE" default:"false" placeholder:"true|false" help:"Consent to a debug port beyond loopback, without authentication."`
 	LogLevel               string `env:"ENVOYSHIM_LOG_LEVEL" default:"info" placeholder:"LEVEL" help:"envoyshim's own log: debug, info, warn, error."`
 	LogFormat              string `env:"ENVOYSHIM_LOG_FORMAT" default:"console" placeholder:"FORMAT" help:"envoyshim's own log: console or json."`
@@ -79,6 +79,7 @@ type Settings struct {
 	Listen      string
 	GDBServer   string
 	LLDBServer  string
+	TLSDir      string
 	HoldTimeout time.Duration
 	ExitOnFail  bool
 	LogLevel    zerolog.Level
@@ -137,6 +138,7 @@ func (v Flags) For(name string) (Settings, error) {
 	s := Settings{
 		GDBServer:  v.GDBServer,
 		LLDBServer: v.LLDBServer,
+		TLSDir:     v.TLSDir,
 		Argv: argvChanges{
 			logLevel:          v.EnvoyLogLevel,
 			componentLogLevel: v.EnvoyComponentLogLevel,
@@ -152,10 +154,8 @@ func (v Flags) For(name string) (Settings, error) {
 	if c.boolean("ENVOYSHIM_HOLD_ON_CRASH", v.HoldOnCrash) {
 		c.fail("ENVOYSHIM_HOLD_ON_CRASH", v.HoldOnCrash, "not in this version of envoyshim; leave it unset")
 	}
-	if v.TLSDir != "" {
-		c.fail("ENVOYSHIM_TLS_DIR", v.TLSDir, "not in this version of envoyshim; listen on 127.0.0.1")
-	}
-	s.Listen = c.listen(byName("ENVOYSHIM_LISTEN", v.Listen, name, "127.0.0.1:2159", &c), c.boolean("ENVOYSHIM_INSECURE", v.Insecure))
+	guarded := c.boolean("ENVOYSHIM_INSECURE", v.Insecure) || v.TLSDir != ""
+	s.Listen = c.listen(byName("ENVOYSHIM_LISTEN", v.Listen, name, "127.0.0.1:2159", &c), guarded)
 	if len(c.errs) > 0 {
 		s.Mode = Off
 		return s, errors.New(strings.Join(c.errs, "; "))
@@ -240,7 +240,7 @@ func (c *checker) words(variable, value string) []string {
 	return words
 }
 
-func (c *checker) listen(value string, insecure bool) string {
+func (c *checker) listen(value string, anywhere bool) string {
 	host, port, err := net.SplitHostPort(value)
 	if _, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil {
 		c.fail("ENVOYSHIM_LISTEN", value, "allowed: HOST:PORT with a port from 0 to 65535, as 127.0.0.1:2159 or [::1]:2159")
@@ -252,8 +252,8 @@ func (c *checker) listen(value string, insecure bool) string {
 		c.fail("ENVOYSHIM_LISTEN", value, "allowed: an IP address or localhost before the port")
 		return ""
 	}
-	if !loopback && !insecure {
-		c.fail("ENVOYSHIM_LISTEN", value, "a debug port has no authentication: listen on 127.0.0.1, or set ENVOYSHIM_INSECURE=true to open it to everybody who reaches it")
+	if !loopback && !anywhere {
+		c.fail("ENVOYSHIM_LISTEN", value, "a debug port has no authentication: listen on 127.0.0.1, or set ENVOYSHIM_TLS_DIR for mutual TLS, or ENVOYSHIM_INSECURE=true to open it to everybody who reaches it")
 		return ""
 	}
 	return value

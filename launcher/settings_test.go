@@ -106,6 +106,7 @@ func TestGoodValues(t *testing.T) {
 		{"ON_FAILURE", "run", func(*Settings) {}},
 		{"ON_FAILURE", "exit", func(s *Settings) { s.ExitOnFail = true }},
 		{"HOLD_ON_CRASH", "false", func(*Settings) {}},
+		{"TLS_DIR", "/etc/tls", func(s *Settings) { s.TLSDir = "/etc/tls" }},
 		{"INSECURE", "false", func(*Settings) {}},
 		{"INSECURE", "true", func(*Settings) {}},
 		{"LOG_LEVEL", "debug", func(s *Settings) { s.LogLevel = zerolog.DebugLevel }},
@@ -167,7 +168,7 @@ func TestWrongValues(t *testing.T) {
 		words    = `allowed: words quoted as in a shell`
 		hostPort = `allowed: HOST:PORT with a port from 0 to 65535, as 127.0.0.1:2159 or [::1]:2159`
 		address  = `allowed: an IP address or localhost before the port`
-		closed   = `a debug port has no authentication: listen on 127.0.0.1, or set ENVOYSHIM_INSECURE=true to open it to everybody who reaches it`
+		closed   = `a debug port has no authentication: listen on 127.0.0.1, or set ENVOYSHIM_TLS_DIR for mutual TLS, or ENVOYSHIM_INSECURE=true to open it to everybody who reaches it`
 	)
 	for _, c := range []struct{ variable, value, shown, why string }{
 		{"MODE", "gbd", "gbd", modes + " (did you mean gdb?)"},
@@ -206,7 +207,6 @@ func TestWrongValues(t *testing.T) {
 		{"ON_FAILURE", "stop!", "stop!", "allowed: run, exit"},
 		{"HOLD_ON_CRASH", "true", "true", "not in this version of envoyshim; leave it unset"},
 		{"HOLD_ON_CRASH", "yes", "yes", boolean},
-		{"TLS_DIR", "/tls", "/tls", "not in this version of envoyshim; listen on 127.0.0.1"},
 		{"INSECURE", "yes", "yes", boolean},
 		{"LOG_LEVEL", "warning", "warning", "allowed: debug, info, warn, error (did you mean warn?)"},
 		{"LOG_LEVEL", "5", "5", "allowed: debug, info, warn, error"},
@@ -252,11 +252,13 @@ func TestSeveralWrongValuesAreOneLine(t *testing.T) {
 	}
 }
 
-func TestInsecureOpensTheListenAddress(t *testing.T) {
-	for _, listen := range []string{":2159", "0.0.0.0:2159", "[::]:2159", "10.0.0.1:2159", "[fe80::1%eth0]:2159"} {
-		got, err := fromEnvironment(t, map[string]string{"ENVOYSHIM_LISTEN": listen, "ENVOYSHIM_INSECURE": "true"}).For("envoy")
-		if err != nil || got.Listen != listen {
-			t.Errorf("%s: %q, %v", listen, got.Listen, err)
+func TestWhatOpensTheListenAddress(t *testing.T) {
+	for variable, value := range map[string]string{"ENVOYSHIM_INSECURE": "true", "ENVOYSHIM_TLS_DIR": "/etc/tls"} {
+		for _, listen := range []string{":2159", "0.0.0.0:2159", "[::]:2159", "10.0.0.1:2159", "[fe80::1%eth0]:2159"} {
+			got, err := fromEnvironment(t, map[string]string{"ENVOYSHIM_LISTEN": listen, variable: value}).For("envoy")
+			if err != nil || got.Listen != listen {
+				t.Errorf("%s with %s: %q, %v", listen, variable, got.Listen, err)
+			}
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/envoyshim/envoyshim/internal/debugserver"
 	"github.com/envoyshim/envoyshim/internal/procfs"
+	"github.com/envoyshim/envoyshim/internal/tlsport"
 	"github.com/envoyshim/envoyshim/nsutil"
 )
 
@@ -26,14 +27,16 @@ type supervisor struct {
 	Mode        Mode
 	Listen      string
 	Server      string // path of the external debug server; "": this process is one
+	TLSDir      string // certificates of the debug port; "": it is in the clear
 	HoldTimeout time.Duration
 	Pod         string // for the kubectl line; "" outside Kubernetes
 	Namespace   string
 
 	log     zerolog.Logger
 	pidfd   int
-	port    net.Listener // nil: no debug port
-	listen  string       // its address
+	port    net.Listener        // nil: no debug port
+	tls     *tlsport.Terminator // nil: the port is in the clear
+	listen  string              // its address
 	control *net.UnixListener
 	pidns   uint64
 
@@ -64,6 +67,9 @@ func (s *supervisor) open() (err error) {
 		}
 		s.listen = s.port.Addr().String()
 		s.platform = &debugserver.Platform{PID: s.PID, Port: s.port.Addr().(*net.TCPAddr).Port, Processes: nsutil.PIDs}
+		if err = s.openTLS(); err != nil {
+			return err
+		}
 	}
 	s.control, s.pidns, err = listenControl(s.PID)
 	if err != nil {
@@ -77,6 +83,9 @@ func (s *supervisor) close() {
 	if s.port != nil {
 		_ = s.port.Close()
 	}
+	if s.tls != nil {
+		s.tls.Close()
+	}
 	if s.control != nil {
 		_ = s.control.Close()
 	}
@@ -89,7 +98,7 @@ func (s *supervisor) supervise(held bool) {
 	// or the end of this process would kill them before they clean up.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM)
 	signal.Ignore(unix.SIGPIPE)
-	s.status = Status{PID: s.PID, Mode: s.Mode, Listen: s.listen, Exe: procfs.Exe(s.PID), Supervisor: os.Getpid(), Name: s.Name, BuildID: s.BuildID}
+	s.status = Status{PID: s.PID, Mode: s.Mode, Listen: s.listen, TLS: s.tls != nil, Exe: procfs.Exe(s.PID), Supervisor: os.Getpid(), Name: s.Name, BuildID: s.BuildID}
 	go s.serve(held)
 	s.loop()
 }

@@ -30,6 +30,7 @@ type commands struct {
 	Wait       waitCommand       `cmd:"" help:"Wait until a process is held, attached, running or exited."`
 	Disconnect disconnectCommand `cmd:"" help:"Drop the attached debugger; back to held."`
 	Stdio      stdioCommand      `cmd:"" help:"Connect standard input and output to the debug port."`
+	Connect    connectCommand    `cmd:"" help:"Give debuggers on this machine a port that leads to a debug port elsewhere."`
 	Doctor     doctorCommand     `cmd:"" help:"Tell what would stop a debugger here, and the cure."`
 	Rehearse   rehearseCommand   `cmd:"" hidden:""`
 

@@ -65,6 +65,8 @@ Commands:
   wait          Wait until a process is held, attached, running or exited.
   disconnect    Drop the attached debugger; back to held.
   stdio         Connect standard input and output to the debug port.
+  connect       Give debuggers on this machine a port that leads to a debug port
+                elsewhere.
   doctor        Tell what would stop a debugger here, and the cure.
 
 Run "envoyshim <command> --help" for more information on a command.
@@ -138,6 +140,9 @@ func TestOutput(t *testing.T) {
 		{"wait --for held --timeout 1ns", "", "envoyshim: timed out after 1ns: no process became held\n", 1},
 		{"wait --for held --pid 999999", "", "envoyshim: process 999999: no such process\n", 1},
 
+		// The tests build it without what `make build` puts in.
+		{"connect --tls-dir /tls h:1", "", "envoyshim: this envoyshim was built without its TLS program; build it with `make build`\n", 1},
+
 		{"run true", "", "", 0},
 		{"run -- sh -c :", "", "", 0},
 		{"run echo --mode x -- -h", "--mode x -- -h\n", "", 0},
@@ -160,7 +165,7 @@ func TestVersionIsOneLine(t *testing.T) {
 }
 
 func TestRunTakesAnEmptyVariableAsUnset(t *testing.T) {
-	for _, variable := range []string{"MODE", "LISTEN", "HOLD_TIMEOUT", "ON_FAILURE", "INSECURE", "LOG_LEVEL", "LOG_FORMAT", "ENVOY_FINE_GRAIN_LOG", "ENVOY_ARGS"} {
+	for _, variable := range []string{"MODE", "LISTEN", "HOLD_TIMEOUT", "ON_FAILURE", "INSECURE", "TLS_DIR", "LOG_LEVEL", "LOG_FORMAT", "ENVOY_FINE_GRAIN_LOG", "ENVOY_ARGS"} {
 		if stdout, stderr, status := run(t, []string{"ENVOYSHIM_" + variable + "="}, "run", "true"); stdout+stderr != "" || status != 0 {
 			t.Errorf("ENVOYSHIM_%s= : %q, %q, status %d", variable, stdout, stderr, status)
 		}

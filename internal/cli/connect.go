@@ -1,0 +1,38 @@
+package cli
+
+import (
+	"errors"
+	"net"
+
+	"github.com/envoyshim/envoyshim/internal/connect"
+	"github.com/envoyshim/envoyshim/internal/tlsport"
+)
+
+type connectCommand struct {
+	Listen     string `name:"listen" default:"127.0.0.1:2159" placeholder:"ADDR" help:"HOST:PORT for debuggers on this machine (${default})."`
+	TLSDir     string `name:"tls-dir" placeholder:"DIR" help:"Mutual TLS by ca.crt, tls.crt and tls.key in DIR."`
+	ServerName string `name:"server-name" placeholder:"NAME" help:"The name that the port's certificate must be for; else HOST."`
+	Exec       string `name:"exec" placeholder:"CMD" help:"Carry each debugger by a command's standard input and output, as 'kubectl exec -i POD -c istio-proxy -- envoyshim stdio'."`
+	Address    string `arg:"" optional:"" name:"host:port" help:"The debug port."`
+}
+
+func (c *connectCommand) Run(s *streams) error {
+	switch {
+	case (c.Exec == "") == (c.Address == ""):
+		return usageError{errors.New("name either HOST:PORT or --exec")}
+	case c.Exec != "" && c.TLSDir != "", c.ServerName != "" && c.TLSDir == "":
+		return usageError{errors.New("--tls-dir and --server-name are for HOST:PORT, together")}
+	case c.TLSDir != "":
+		return tlsport.Connect(c.Listen, c.Address, c.TLSDir, c.ServerName)
+	case c.Exec != "":
+		open, err := connect.Command(c.Exec, s.err)
+		if err != nil {
+			return err
+		}
+		return connect.Run(c.Listen, open, s.out, s.err)
+	}
+	if _, _, err := net.SplitHostPort(c.Address); err != nil {
+		return usageError{err}
+	}
+	return connect.Run(c.Listen, connect.TCP(c.Address), s.out, s.err)
+}

@@ -1,0 +1,5 @@
+//go:build !tls
+
+package tlsport
+
+var program []byte // built without it
