@@ -8,24 +8,21 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FIXTURES := bin/test/standin bin/test/standin-static bin/test/tour bin/test/probe bin/test/probe-static \
 	bin/test/probe-static-pie bin/test/goprog bin/test/gocrowd bin/test/gohost bin/test/libgolib.so \
 	bin/test/parent bin/test/deny bin/test/crowd bin/test/tally
+CARRIED := internal/delve/server internal/tlsport/program
 BENCH_FIXTURES := bin/test/bench-exit bin/test/bench-execve bin/test/bench-goexec bin/test/heartbeat
 
 # The tests of debugger sessions, which both the external servers and our own must pass.
 SESSIONS := GDB|LLDB|DAP|RunToTheEnd|FirstStop|QuitLets|LostClient|LaterAttach|OneClient|NonStop|SignalsUnder|SlowAndOdd|StatusFollows|Disconnect
 
-.PHONY: build delve-server tls-program deps demo-deps fixtures bench-fixtures demo test test-long bench lint fuzz clean
+.PHONY: FORCE build deps fixtures bench-fixtures demo test test-long bench lint fuzz clean
 
-# Delve's server (internal/delve) and what links TLS (internal/tlsport) are carried inside. -E chooses the early entry: internal/early/README.md.
-build: delve-server tls-program
-	CGO_ENABLED=0 GOOS=linux GOARCH=$(GOARCH) go build -buildvcs=auto -tags delve,tls -trimpath -ldflags '-s -w -E envoyshim_entry' -o bin/envoyshim .
+# Inside it lie, compressed, the programs of CARRIED (internal/carried). -E chooses the early entry: internal/early/README.md.
+build: $(CARRIED:%=%.gz)
+	CGO_ENABLED=0 GOOS=linux GOARCH=$(GOARCH) go build -buildvcs=auto -tags carried -trimpath -ldflags '-s -w -E envoyshim_entry' -o bin/envoyshim .
 
-delve-server:
-	CGO_ENABLED=0 GOOS=linux GOARCH=$(GOARCH) go build -buildvcs=false -trimpath -ldflags '-s -w' -o bin/delve-server ./internal/delve/server
-	@zcmp -s bin/delve-server internal/delve/server.gz || gzip -9 -n <bin/delve-server >internal/delve/server.gz
-
-tls-program:
-	CGO_ENABLED=0 GOOS=linux GOARCH=$(GOARCH) go build -buildvcs=false -trimpath -ldflags '-s -w' -o bin/tls-program ./internal/tlsport/program
-	@zcmp -s bin/tls-program internal/tlsport/program.gz || gzip -9 -n <bin/tls-program >internal/tlsport/program.gz
+$(CARRIED:%=%.gz): %.gz: FORCE
+	CGO_ENABLED=0 GOOS=linux GOARCH=$(GOARCH) go build -buildvcs=false -trimpath -ldflags '-s -w' -o bin/$* ./$*
+	@zcmp -s bin/$* $@ 2>/dev/null || gzip -9 -n <bin/$* >$@
 
 deps:
 	@test/deps.sh
@@ -81,12 +78,6 @@ bin/test/crowd bin/test/tally: bin/test/%: test/fixtures/%.c
 	gcc -g -O0 -Wall -o $@ $< -pthread
 
 bench-fixtures: $(BENCH_FIXTURES)
-	CGO_ENABLED=0 go build -C test/bench/delve -overlay overlay-linked.json -trimpath -ldflags '-s -w -E envoyshim_entry' \
-		-o $(CURDIR)/bin/test/envoyshim-delve-linked github.com/envoyshim/envoyshim
-	CGO_ENABLED=0 go build -C test/bench/delve -trimpath -ldflags '-s -w' -o $(CURDIR)/bin/test/delve-server ./server
-	gzip -9 -n -f bin/test/delve-server
-	CGO_ENABLED=0 go build -buildvcs=auto -overlay test/bench/delve/overlay-carried.json -trimpath -ldflags '-s -w -E envoyshim_entry' \
-		-o bin/test/envoyshim-delve-carried .
 	go build -o bin/test/bench ./test/bench
 
 bin/test/bench-%: test/bench/fixtures/%.S
@@ -109,7 +100,7 @@ demo-deps:
 
 test: deps build fixtures lint
 	GOARCH=arm64 CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags '-s -w -E envoyshim_entry' -o bin/test/envoyshim.arm64 .
-	GOARCH=arm64 CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags '-s -w' -o bin/test/delve-server.arm64 ./internal/delve/server
+	GOARCH=arm64 CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags '-s -w' -o bin/test/ ./internal/delve/server ./internal/tlsport/program
 	go test -count=1 -timeout 35m ./...
 	ENVOYSHIM_TEST_EMBEDDED=1 go test -count=1 -timeout 15m -run '$(SESSIONS)' -skip 'SideBySide|BeyondItsServer' ./test
 

@@ -529,7 +529,7 @@ func TestDelvesServerCannotAttach(t *testing.T) {
 	must(t, err)
 	defer ours.Close()
 	theirs := os.NewFile(uintptr(pair[1]), "theirs")
-	cmd := exec.Command(fixture(t, "bin/delve-server"), strconv.Itoa(s.pid()))
+	cmd := exec.Command(fixture(t, "bin/internal/delve/server"), strconv.Itoa(s.pid()))
 	cmd.ExtraFiles = []*os.File{theirs}
 	server := startCmd(t, nil, cmd)
 	_ = theirs.Close()
@@ -546,7 +546,7 @@ func TestDelvesServerCannotAttach(t *testing.T) {
 
 // Delve's packages would be initialised at each start, and other clients than its own are told what its mode serves.
 func TestDelveKeepsToItself(t *testing.T) {
-	cmd := exec.Command("go", "list", "-deps", "-tags", "delve", ".")
+	cmd := exec.Command("go", "list", "-deps", "-tags", "carried", ".")
 	cmd.Dir = ".."
 	out, err := cmd.Output()
 	must(t, err)

@@ -18,11 +18,8 @@ func Unpack(name string, compressed []byte) (*os.File, error) {
 	if err == unix.EINVAL { // MFD_EXEC is there since Linux 6.3
 		fd, err = unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	}
-	if errors.Is(err, unix.EACCES) {
-		return nil, fmt.Errorf("make a memfd for %s: %w; the sysctl vm.memfd_noexec=2 forbids programs in memory", name, err)
-	}
 	if err != nil {
-		return nil, fmt.Errorf("make a memfd for %s: %w", name, err)
+		return nil, fmt.Errorf("create a memfd for %s: %w", name, Explain(err))
 	}
 	written := os.NewFile(uintptr(fd), name)
 	defer written.Close()
@@ -33,7 +30,7 @@ func Unpack(name string, compressed []byte) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("unpack %s: %w", name, err)
 	}
-	if _, err := unix.FcntlInt(written.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_WRITE|unix.F_SEAL_GROW|unix.F_SEAL_SHRINK); err != nil {
+	if _, err := unix.FcntlInt(written.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_WRITE|unix.F_SEAL_GROW|unix.F_SEAL_SHRINK|unix.F_SEAL_SEAL); err != nil {
 		return nil, fmt.Errorf("seal the memfd of %s: %w", name, err)
 	}
 	// Executing a file that is open for writing is ETXTBSY: reopen it.
@@ -42,6 +39,14 @@ func Unpack(name string, compressed []byte) (*os.File, error) {
 
 // Path is where this process, and a child of it until it executes, finds a program of [Unpack] (proc_pid_fd(5)).
 func Path(program *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", program.Fd()) }
+
+// Explain tells where a memfd may not be made, or executed.
+func Explain(err error) error {
+	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("%w: programs in memory are forbidden here (the sysctl vm.memfd_noexec=2, or a security module)", err)
+	}
+	return err
+}
 
 // TakeName gives a process that was started by [Path] its name, which else would be the number of a descriptor (proc_pid_comm(5)).
 func TakeName(name string) { _ = os.WriteFile("/proc/self/comm", []byte(name), 0) }

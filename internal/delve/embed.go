@@ -1,10 +1,10 @@
-//go:build delve
+//go:build carried
 
 package delve
 
 import _ "embed"
 
-// carried is the server, compressed: `make build` puts it there.
+// server is the program, compressed: `make build` puts it there.
 //
 //go:embed server.gz
-var carried []byte
+var server []byte

@@ -1,6 +1,5 @@
-//go:build !delve
+//go:build !carried
 
 package delve
 
-// carried is empty in a plain `go build`.
-var carried []byte
+var server []byte // built without it

@@ -1,4 +1,4 @@
-//go:build tls
+//go:build carried
 
 package tlsport
 

@@ -82,7 +82,7 @@ func (t *Terminator) start() error {
 	t.cmd.WaitDelay = time.Second
 	if err := t.cmd.Start(); err != nil {
 		_ = ours.Close()
-		return fmt.Errorf("start the TLS program: %w", err)
+		return fmt.Errorf("start the TLS program: %w", carried.Explain(err))
 	}
 	ended := make(chan struct{})
 	go func(cmd *exec.Cmd) {
