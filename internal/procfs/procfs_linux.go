@@ -55,6 +55,8 @@ type Status struct {
 	ShdPnd    uint64 // signals pending for the whole process; bit n-1 is signal n
 	SigBlk    uint64 // blocked by the main thread, same bits
 	SigIgn    uint64
+	SigCgt    uint64 // caught by a handler, same bits
+	NSpid     int    // the pid in the innermost pid namespace: 1 is its init
 	NoNewPriv bool
 	Seccomp   int // 0 off, 1 strict, 2 filter
 	CapEff    uint64
@@ -90,6 +92,10 @@ func ReadStatus(pid int) (Status, error) {
 			st.SigBlk = mask
 		case "SigIgn":
 			st.SigIgn = mask
+		case "SigCgt":
+			st.SigCgt = mask
+		case "NSpid":
+			st.NSpid, _ = strconv.Atoi(f[len(f)-1])
 		case "NoNewPrivs":
 			st.NoNewPriv = n == 1
 		case "Seccomp":

@@ -5,6 +5,7 @@
 //	Process      process_linux.go                     a process with all its threads, for a debug server
 //	             seize_linux.go, resume_linux.go      taking it and letting it go; running, waiting, stopping all
 //	             events_linux.go                      what each event means
+//	             faults_linux.go                      signals that end a program by its own fault
 //	             points_linux*.go                     breakpoints and watchpoints
 //	             regs_linux*.go, access_linux.go      registers, siginfo, memory
 //	             call_linux.go                        system calls in the process

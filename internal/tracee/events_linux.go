@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -95,8 +96,19 @@ func (t *thread) ifAlive(err error) error {
 // leave lets a thread end. A leader that ends before its other threads is reported when they have ended, too
 // (ptrace(2), "execve(2) under ptrace"): nothing is to wait for it, and only this event tells.
 func (p *Process) leave(t *thread) error {
+	message, err := eventMessage(t.tid)
+	status := unix.WaitStatus(message)
+	if p.onExit != nil && err == nil {
+		p.onExit(t.tid, status)
+	}
+	t.ending = true
+	if p.init && err == nil && !slices.ContainsFunc(p.sorted(), func(t *thread) bool { return !t.ending }) {
+		p.last = t.tid
+		p.end(endOf(p.pid, status))
+		return nil
+	}
 	t.running, t.untold = true, false
-	err := t.ifAlive(resume(t.tid, 0))
+	err = t.ifAlive(resume(t.tid, 0))
 	if t.tid == p.pid {
 		delete(p.threads, t.tid)
 		t.running = false
@@ -225,7 +237,7 @@ func (p *Process) passes(t *thread) bool {
 	case t.trap == stepTrap:
 		pc, err := t.pc()
 		return err == nil && t.doing.Step && t.doing.From <= pc && pc < t.doing.To && !p.breakpointAt(pc)
-	case sig != unix.SIGTRAP && p.pass[sig]:
+	case t.trap == noTrap && p.pass != nil && p.pass(t.tid, sig):
 		t.owed = sig
 		return true
 	}

@@ -18,6 +18,9 @@ import (
 // A goroutine that is locked to its OS thread (runtime.LockOSThread) seizes it and calls its methods, as ptrace wants.
 // Interrupt alone may be called from any goroutine, at any time.
 //
+// The end of the init of a pid namespace is told while its last thread still stands at its exit, until Release: then everybody
+// else in the namespace is killed, perhaps the tracer.
+//
 // Software breakpoints are in memory only while the process runs. Whatever becomes of the client, a stopped
 // process is as it would be without a debugger, and so is what ReadMemory sees.
 type Process struct {
@@ -28,7 +31,8 @@ type Process struct {
 	points  points
 	alarm   *alarm
 	events  Events
-	pass    map[unix.Signal]bool
+	pass    func(tid int, sig unix.Signal) bool // which signals need no stop; nil: none
+	onExit  func(tid int, status unix.WaitStatus)
 	gone    *Stop // the process has ended, or is released
 
 	letGo    bool        // threads run, with the breakpoints in memory
@@ -37,6 +41,9 @@ type Process struct {
 	listens  atomic.Bool // threads are in a group-stop of somebody else's, and only SIGCONT reaches them
 	woken    atomic.Bool // by a SIGCONT of ours, which may be taken before the SIGSTOP that follows
 	guarded  bool        // a SIGSTOP of ours is queued
+	init     bool        // of a pid namespace
+	last     int         // a thread of the init whose end has been told, and that still stands at its exit; 0: none
+	doomed   unix.Signal // what a thread that was let go dies of, and the process with it
 	lastTID  int         // whose stop was told last: it comes last the next time
 }
 
@@ -55,6 +62,7 @@ type thread struct {
 	doing   Action      // while it runs, and until it is resumed anew
 	started bool        // its first stop is behind it
 	moved   bool        // SetRegset has changed its program counter since it stopped
+	ending  bool        // it was let go at its exit
 }
 
 // Reason says why a process stopped.
@@ -156,6 +164,14 @@ func Seize(pid int) (*Process, error) {
 	return p, nil
 }
 
+// Release lets the init of a pid namespace end whose end has been told; of others it does nothing.
+func (p *Process) Release() {
+	if p.last != 0 {
+		_ = detach(p.last)
+		p.last = 0
+	}
+}
+
 // PID returns the process id.
 func (p *Process) PID() int { return p.pid }
 
@@ -178,8 +194,17 @@ func (p *Process) Alive(tid int) bool { return p.threads[tid] != nil }
 // ReportEvents chooses the events that Resume returns for.
 func (p *Process) ReportEvents(e Events) { p.events = e }
 
-// PassSignals chooses the signals that are delivered without a stop.
-func (p *Process) PassSignals(signals map[unix.Signal]bool) { p.pass = signals }
+// PassSignals chooses the signals that are delivered without a stop. SIGTRAP is not among them.
+func (p *Process) PassSignals(signals map[unix.Signal]bool) {
+	p.pass = func(_ int, sig unix.Signal) bool { return sig != unix.SIGTRAP && signals[sig] }
+}
+
+// PassWhen has pass choose them, for a thread that is about to get one, while others may run.
+func (p *Process) PassWhen(pass func(tid int, sig unix.Signal) bool) { p.pass = pass }
+
+// OnExit has f called when a thread is about to end, with what wait(2) will say of it: registers, memory and files are still there
+// (PTRACE_EVENT_EXIT). Of a process that ends each thread tells the same status; a thread that ends alone tells 0.
+func (p *Process) OnExit(f func(tid int, status unix.WaitStatus)) { p.onExit = f }
 
 // Guard queues a SIGSTOP for the stopped process, so that the end of this process, which detaches, leaves it in group-stop
 // instead of running. The next Resume takes it out again, which costs one more stop.

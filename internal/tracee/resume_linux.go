@@ -54,6 +54,11 @@ func (p *Process) Resume(actions map[int]Action, rest Action) (stop Stop, err er
 		}
 		p.lift()
 	}()
+	if p.init {
+		if err := p.takeCourse(); err != nil {
+			return Stop{}, err
+		}
+	}
 	for {
 		// What happened beside the stop that was told last.
 		if stop, ok, err := p.tell(); ok || err != nil {
@@ -338,6 +343,12 @@ func (p *Process) waitOne() error {
 	switch {
 	case err == unix.EINTR:
 		return nil
+	case err == unix.ECHILD && p.doomed != 0:
+		if err := p.awaitEnd(); err != nil {
+			return err
+		}
+		p.end(Stop{Reason: Killed, TID: p.pid, Signal: p.doomed})
+		return nil
 	case err == unix.ECHILD: // its parent, or somebody else, has reaped it
 		p.end(Stop{Reason: Killed, TID: p.pid, Signal: unix.SIGKILL})
 		return nil
@@ -358,11 +369,7 @@ func (p *Process) note(tid int, status unix.WaitStatus) error {
 			t.running, t.untold = false, false // for whoever waits for it
 		}
 		if tid == p.pid {
-			stop := Stop{Reason: Exited, TID: tid, Status: status.ExitStatus()}
-			if status.Signaled() {
-				stop = Stop{Reason: Killed, TID: tid, Signal: status.Signal()}
-			}
-			p.end(stop)
+			p.end(endOf(tid, status))
 		}
 	case t == nil && status.TrapCause() == unix.PTRACE_EVENT_EXEC:
 		// A thread that was not the leader has become it, when the leader had ended.
@@ -379,6 +386,14 @@ func (p *Process) note(tid int, status unix.WaitStatus) error {
 		return p.follow(t)
 	}
 	return nil
+}
+
+// endOf is the Stop of a process that ends with a status of wait(2).
+func endOf(pid int, status unix.WaitStatus) Stop {
+	if status.Signaled() {
+		return Stop{Reason: Killed, TID: pid, Signal: status.Signal()}
+	}
+	return Stop{Reason: Exited, TID: pid, Status: status.ExitStatus()}
 }
 
 // end records that the process is gone, or no longer ours.

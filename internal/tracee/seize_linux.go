@@ -22,6 +22,9 @@ func (p *Process) seize() error {
 	if err != nil {
 		return fmt.Errorf("seize process %d: %w", p.pid, Explain(unix.ESRCH, p.pid))
 	}
+	if status, err := procfs.ReadStatus(p.pid); err == nil {
+		p.init = status.NSpid == 1
+	}
 	if p.mem, err = OpenMemory(p.pid); err != nil {
 		return fmt.Errorf("open the memory of process %d: %w", p.pid, Explain(err, p.pid))
 	}

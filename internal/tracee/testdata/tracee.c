@@ -1,6 +1,7 @@
 // What the tests trace: each verb is one behaviour. Functions that tests set breakpoints on are named hit_*.
 #define _GNU_SOURCE
 #include <pthread.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,6 +40,14 @@ static void* waits(void* arg) {
 }
 static volatile long alarms;
 static void on_alarm(int sig) { (void)sig; alarms++; }
+
+static int* volatile nowhere;
+__attribute__((noinline)) static void* faults(void* arg) {
+  *nowhere = 1;
+  return arg;
+}
+static sigjmp_buf back;
+static void on_fault(int sig) { (void)sig; siglongjmp(back, 1); }
 
 int main(int argc, char** argv) {
   const char* verb = argc > 1 ? argv[1] : "exit";
@@ -109,6 +118,33 @@ int main(int argc, char** argv) {
     for (int k = 0; k < n; k++) pthread_create(&t[k], NULL, waits, NULL);
     (void)!write(1, "ready\n", 6);
     waits(NULL);
+  }
+  if (!strcmp(verb, "doom")) {  // at SIGUSR1: 0 a fault, 1 in another thread, 2 a breakpoint instruction, 3 an exit with 7, 4 abort
+    sigset_t set;
+    int sig;
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    (void)!write(1, "ready\n", 6);
+    sigwait(&set, &sig);
+    if (n == 1) {
+      pthread_create(&t[0], NULL, faults, NULL);
+      pthread_join(t[0], NULL);
+    }
+#ifdef __x86_64__
+    if (n == 2) __asm__ volatile("int3");
+#endif
+    if (n == 3) return 7;
+    if (n == 4) abort();
+    faults(NULL);
+    return 0;
+  }
+  if (!strcmp(verb, "handled")) {  // n faults, each of which a handler skips
+    signal(SIGSEGV, on_fault);
+    for (int i = 0; i < n; i++) {
+      if (!sigsetjmp(back, 1)) faults(NULL);
+    }
+    return 7;
   }
   if (!strcmp(verb, "crash")) *(volatile int*)8 = 1;
   return 98;
