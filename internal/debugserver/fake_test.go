@@ -93,6 +93,7 @@ func (f *fake) Call(int, uint64, ...uint64) (uint64, error)                  { r
 func (f *fake) Alarm() int                                                   { return -1 }
 func (f *fake) Notice() error                                                { return nil }
 func (f *fake) Guard() error                                                 { return nil }
+func (f *fake) Yield() error                                                 { return nil }
 func (f *fake) Detach(bool) error                                            { f.gone = true; return nil }
 func (f *fake) Kill() (tracee.Stop, error) {
 	f.gone = true

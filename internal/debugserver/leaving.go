@@ -35,7 +35,13 @@ func (c *session) detach(args string) (string, error) {
 // leave lets the process go, with the signal that it was about to get (Detach): no client is left to
 // hold it back.
 func (c *session) leave(how How) error {
-	if err := c.target.Detach(how == DetachedStopped); err != nil && !errors.Is(err, tracee.ErrNoProcess) {
+	var err error
+	if c.keep && how != DetachedStopped {
+		err = c.target.Yield()
+	} else {
+		err = c.target.Detach(how == DetachedStopped)
+	}
+	if err != nil && !errors.Is(err, tracee.ErrNoProcess) {
 		return err
 	}
 	c.end(how)

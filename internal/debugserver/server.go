@@ -18,6 +18,7 @@ type Server struct {
 	target Target
 	last   tracee.Stop
 	ran    bool // last is no longer the stop of the attach
+	keep   bool
 }
 
 // New serves a process that is stopped.
@@ -29,13 +30,20 @@ func New(target Target) *Server {
 	return s
 }
 
+// StoppedFor tells clients why the process stands, where more is known than that it does.
+func (s *Server) StoppedFor(stop tracee.Stop) { s.last, s.ran = stop, true }
+
+// KeepTracing has a client's wish to detach leave the process stopped and traced, as [tracee.Process.Yield] does, for the tracer to let it
+// run. A wish to detach and leave it stopped is as ever.
+func (s *Server) KeepTracing() { s.keep = true }
+
 // How says what became of a client.
 type How int
 
 // The ways in which [Server.Serve] ends.
 const (
 	Lost            How = iota // no word; the process is stopped, without breakpoints, and still traced
-	Detached                   // by the client's wish; the process runs, untraced
+	Detached                   // by the client's wish; the process runs, untraced, or is left as KeepTracing says
 	DetachedStopped            // likewise, but it is in group-stop (state T)
 	Quit                       // the client wanted it killed without saying so plainly, which counts as Detached
 	Resumed                    // by `monitor resume`; as Detached
@@ -45,7 +53,7 @@ const (
 // An Ending is how the service of a client ended.
 type Ending struct {
 	How  How
-	Stop tracee.Stop // with Lost and Gone: why the process is stopped, or how it ended
+	Stop tracee.Stop // why the process is stopped, or how it ended
 }
 
 // Serve serves the client on a socket until it goes or the process does. The

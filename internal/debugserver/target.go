@@ -30,6 +30,7 @@ type Target interface {
 	Guard() error
 	Alarm() int
 	Notice() error
+	Yield() error
 	Detach(stopped bool) error
 	Kill() (tracee.Stop, error)
 }
