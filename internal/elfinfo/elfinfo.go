@@ -5,6 +5,7 @@ package elfinfo
 import (
 	"debug/buildinfo"
 	"debug/elf"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -61,21 +62,14 @@ func Read(path string) (Info, error) {
 	}
 	info := Info{Machine: e.Machine, Class: e.Class, Kind: kind(e)}
 	for _, p := range e.Progs {
-		switch p.Type {
-		case elf.PT_INTERP:
-			if b, err := io.ReadAll(io.LimitReader(p.Open(), 4096)); err == nil && len(b) > 0 {
-				info.Interp = string(b[:len(b)-1])
-			}
-		case elf.PT_NOTE:
-			if id := buildID(e, p); id != "" {
-				info.BuildID = id
-			}
+		if p.Type != elf.PT_INTERP {
+			continue
+		}
+		if b, err := io.ReadAll(io.LimitReader(p.Open(), 4096)); err == nil && len(b) > 0 {
+			info.Interp = string(b[:len(b)-1])
 		}
 	}
-	// Go's linker puts the note in a section but in no segment.
-	if s := e.Section(".note.gnu.build-id"); s != nil && info.BuildID == "" {
-		info.BuildID = buildID(e, s)
-	}
+	info.BuildID = fileBuildID(e)
 	info.Symbols = e.Section(".symtab") != nil
 	info.Debug = e.Section(".debug_info") != nil || e.Section(".zdebug_info") != nil
 	if e.Section(".go.buildinfo") != nil {
@@ -114,25 +108,44 @@ func kind(e *elf.File) Kind {
 	return NoProgram
 }
 
-// buildID looks for NT_GNU_BUILD_ID (elf(5), "Notes") in a segment or section of
-// notes.
+// fileBuildID looks for it in segments, then in sections: Go's linker puts the note into no segment.
+func fileBuildID(e *elf.File) string {
+	for _, p := range e.Progs {
+		if p.Type == elf.PT_NOTE {
+			if id := buildID(e, p); id != "" {
+				return id
+			}
+		}
+	}
+	if s := e.Section(".note.gnu.build-id"); s != nil {
+		return buildID(e, s)
+	}
+	return ""
+}
+
+// buildID looks for it in a segment or section of notes.
 func buildID(e *elf.File, notes interface{ Open() io.ReadSeeker }) string {
 	b, err := io.ReadAll(io.LimitReader(notes.Open(), 1<<16))
 	if err != nil {
 		return ""
 	}
+	return hex.EncodeToString(BuildID(e.ByteOrder, b))
+}
+
+// BuildID returns the GNU build-id in the content of a segment or section of notes (elf(5), "Notes", NT_GNU_BUILD_ID), or nil.
+func BuildID(order binary.ByteOrder, notes []byte) []byte {
 	pad := func(n uint32) uint64 { return (uint64(n) + 3) &^ 3 }
-	for len(b) >= 12 {
-		namesz, descsz, typ := e.ByteOrder.Uint32(b), e.ByteOrder.Uint32(b[4:]), e.ByteOrder.Uint32(b[8:])
+	for b := notes; len(b) >= 12; {
+		namesz, descsz, typ := order.Uint32(b), order.Uint32(b[4:]), order.Uint32(b[8:])
 		b = b[12:]
 		if pad(namesz)+uint64(descsz) > uint64(len(b)) {
-			return ""
+			return nil
 		}
 		name, desc := b[:namesz], b[pad(namesz):pad(namesz)+uint64(descsz)]
 		if typ == 3 && string(name) == "GNU\x00" {
-			return hex.EncodeToString(desc)
+			return desc
 		}
 		b = b[min(pad(namesz)+pad(descsz), uint64(len(b))):]
 	}
-	return ""
+	return nil
 }

@@ -242,7 +242,7 @@ func TestReadRefuses(t *testing.T) {
 func FuzzRead(f *testing.F) {
 	f.Add([]byte("\x7fELF"))
 	f.Add([]byte("#!/bin/sh\n"))
-	for _, path := range []string{gcc(f, "-s"), gcc(f, "-static", "-s", "-nostdlib", "-nostartfiles"), gcc(f, "-c")} {
+	for _, path := range []string{gcc(f), gcc(f, "-s"), gcc(f, "-static", "-s", "-nostdlib", "-nostartfiles"), gcc(f, "-c")} {
 		b, err := os.ReadFile(path)
 		if err != nil {
 			f.Fatal(err)
@@ -257,6 +257,10 @@ func FuzzRead(f *testing.F) {
 		info, err := elfinfo.Read(path)
 		if err != nil && info != (elfinfo.Info{}) {
 			t.Errorf("%+v together with error %v", info, err)
+		}
+		found, err := elfinfo.Functions(path, "", []uint64{0, 0x1000, 0x1130, 0x401000})
+		if err != nil && found != nil {
+			t.Errorf("%v together with error %v", found, err)
 		}
 	})
 }

@@ -18,6 +18,7 @@ require (
 	github.com/cilium/ebpf v0.22.0 // indirect
 	github.com/envoyshim/envoyshim v0.0.0 // indirect
 	github.com/google/go-dap v0.12.0 // indirect
+	github.com/ianlancetaylor/demangle v0.0.0-20260724033716-83e58baca724 // indirect
 	github.com/mattn/go-isatty v0.0.20 // indirect
 	go.yaml.in/yaml/v3 v3.0.4 // indirect
 	golang.org/x/arch v0.28.0 // indirect

@@ -1,0 +1,175 @@
+package backtrace
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// A Process is a stopped process: a [github.com/envoyshim/envoyshim/internal/tracee.Process].
+type Process interface {
+	PID() int
+	ReadMemory(addr uint64, b []byte) (n int, err error)
+	Regset(tid int, note int) ([]byte, error)
+}
+
+// MaxFrames is how many frames are told, from the innermost.
+const MaxFrames = 64
+
+// A Frame is one call.
+type Frame struct {
+	PC      uint64 // of a caller the instruction that comes next
+	File    string // of the code, as the process sees it; "" where none is mapped
+	Address uint64 // PC as the ELF file numbers it, what addr2line(1) wants
+	BuildID string // of the file
+	// Function is the name of the symbol that PC is Offset bytes into, demangled; "" when no symbol table knows it.
+	Function string
+	Offset   uint64
+}
+
+// Place is where the frame is in its file.
+func (f Frame) Place() string {
+	if f.File == "" {
+		return fmt.Sprintf("%#x", f.PC)
+	}
+	return fmt.Sprintf("%s+%#x", f.File, f.Address)
+}
+
+func (f Frame) String() string {
+	switch {
+	case f.File == "":
+		return fmt.Sprintf("%#x (no file is mapped there)", f.PC)
+	case f.Function == "":
+		return f.Place()
+	}
+	return fmt.Sprintf("%s+%#x (%s)", f.Function, f.Offset, f.Place())
+}
+
+// Of returns the frames of a stopped thread, the innermost first, as far as they can be followed. The process and its files may be
+// broken in any way: what cannot be read ends the walk.
+func Of(p Process, tid int) []Frame {
+	s := &stack{process: p, modules: loadModules(p)}
+	raw, err := p.Regset(tid, ntPrstatus)
+	if err != nil || !s.regs.load(raw) {
+		return nil
+	}
+	var frames []Frame
+	var sites []uint64 // where to look for each: a return address may be the next function's
+	for exact := true; len(frames) < MaxFrames; {
+		site := s.regs.pc
+		if !exact {
+			site--
+		}
+		frames, sites = append(frames, s.modules.frame(s.regs.pc, site)), append(sites, site)
+		var ok bool
+		if exact, ok = s.up(site, len(frames) == 1); !ok {
+			break
+		}
+	}
+	s.modules.name(frames, sites)
+	return frames
+}
+
+const ntPrstatus = 1 // NT_PRSTATUS (elf.h)
+
+// stack is the walk.
+type stack struct {
+	process Process
+	modules *modules
+	regs    registers
+}
+
+// up goes to the caller. exact: it was interrupted there by a signal; else it has called.
+func (s *stack) up(site uint64, first bool) (exact, ok bool) {
+	before := s.regs
+	var code [len(sigreturn)]byte
+	if s.read(s.regs.pc, code[:]) && code == sigreturn {
+		return true, s.leaveHandler() && s.regs.pc != 0
+	}
+	m := s.modules.at(site)
+	switch {
+	case m == nil && first && s.calledNothing():
+	case m != nil && s.byCFI(m, site):
+	case s.byFramePointer():
+	default:
+		return false, false
+	}
+	// A stack grows downwards: whoever called is above.
+	return false, s.regs.pc != 0 && (s.regs.sp() > before.sp() || first && s.regs.sp() == before.sp() && s.regs.pc != before.pc)
+}
+
+// byFramePointer follows the frame pointer: it points to the caller's, and above that is the return address. The procedure call standards of
+// amd64 and arm64 agree on this.
+func (s *stack) byFramePointer() bool {
+	fp, known := s.regs.get(dwarfFP)
+	if !known || fp < s.regs.sp() || fp%8 != 0 {
+		return false
+	}
+	words, ok := s.words(fp, 2)
+	if !ok || s.modules.at(words[1]-1) == nil {
+		return false
+	}
+	s.regs.callerOf(fp+16, words[1])
+	s.regs.set(dwarfFP, words[0])
+	return true
+}
+
+func (s *stack) read(addr uint64, b []byte) bool {
+	n, err := s.process.ReadMemory(addr, b)
+	return err == nil && n == len(b)
+}
+
+func (s *stack) words(addr uint64, n int) ([]uint64, bool) {
+	b := make([]byte, 8*n)
+	if !s.read(addr, b) {
+		return nil, false
+	}
+	words := make([]uint64, n)
+	for i := range words {
+		words[i] = binary.NativeEndian.Uint64(b[8*i:])
+	}
+	return words, true
+}
+
+func (s *stack) word(addr uint64) (uint64, bool) {
+	w, ok := s.words(addr, 1)
+	if !ok {
+		return 0, false
+	}
+	return w[0], true
+}
+
+// registers are those of one frame, by DWARF number, as far as they are known.
+type registers struct {
+	pc    uint64
+	value [numRegisters]uint64
+	known uint64 // bit n: value[n]
+}
+
+func (r *registers) get(n uint64) (uint64, bool) {
+	if n >= numRegisters {
+		return 0, false
+	}
+	return r.value[n], r.known&(1<<n) != 0
+}
+
+func (r *registers) set(n, v uint64) {
+	if n < numRegisters {
+		r.value[n] = v
+		r.known |= 1 << n
+	}
+}
+
+func (r *registers) forget(n uint64) {
+	if n < numRegisters {
+		r.known &^= 1 << n
+	}
+}
+
+func (r *registers) sp() uint64 { return r.value[dwarfSP] }
+
+// callerOf moves to a caller; other registers are as they were, if they are those that a function keeps.
+func (r *registers) callerOf(sp, pc uint64) {
+	r.known &= calleeSaved
+	r.set(dwarfSP, sp)
+	r.pc = pc & addressBits
+}
