@@ -7,11 +7,11 @@ GOARCH ?= $(shell go env GOARCH)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FIXTURES := bin/test/standin bin/test/standin-static bin/test/tour bin/test/probe bin/test/probe-static \
 	bin/test/probe-static-pie bin/test/goprog bin/test/gocrowd bin/test/gohost bin/test/libgolib.so \
-	bin/test/parent bin/test/deny bin/test/crowd bin/test/tally
+	bin/test/parent bin/test/deny bin/test/crowd bin/test/tally bin/test/crash bin/test/gorecover
 CARRIED := internal/delve/server internal/tlsport/program
 BENCH_FIXTURES := bin/test/bench-exit bin/test/bench-execve bin/test/bench-goexec bin/test/heartbeat
 
-# The tests of debugger sessions, which both the external servers and our own must pass.
+# The tests of debugger sessions, which both the external servers and our own must pass, and our own under watch for a crash, too.
 SESSIONS := GDB|LLDB|DAP|RunToTheEnd|FirstStop|QuitLets|LostClient|LaterAttach|OneClient|NonStop|SignalsUnder|SlowAndOdd|StatusFollows|Disconnect
 
 .PHONY: FORCE build deps fixtures bench-fixtures demo test test-long bench lint fuzz clean
@@ -53,7 +53,7 @@ bin/test/probe-static-pie: test/fixtures/probe.cc
 	@mkdir -p $(@D)
 	g++ -g -O0 -Wall -static-pie -o $@ $<
 
-bin/test/goprog bin/test/gocrowd: bin/test/%: test/fixtures/%/main.go
+bin/test/goprog bin/test/gocrowd bin/test/gorecover: bin/test/%: test/fixtures/%/main.go
 	@mkdir -p $(@D)
 	CGO_ENABLED=0 go build -gcflags "-N -l" -o $@ ./test/fixtures/$*
 
@@ -73,7 +73,7 @@ bin/test/deny: test/fixtures/deny.c
 	@mkdir -p $(@D)
 	gcc -g -O0 -Wall -static -o $@ $<
 
-bin/test/crowd bin/test/tally: bin/test/%: test/fixtures/%.c
+bin/test/crowd bin/test/tally bin/test/crash: bin/test/%: test/fixtures/%.c
 	@mkdir -p $(@D)
 	gcc -g -O0 -Wall -o $@ $< -pthread
 
@@ -103,6 +103,7 @@ test: deps build fixtures lint
 	GOARCH=arm64 CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags '-s -w' -o bin/test/ ./internal/delve/server ./internal/tlsport/program
 	go test -count=1 -timeout 35m ./...
 	ENVOYSHIM_TEST_EMBEDDED=1 go test -count=1 -timeout 15m -run '$(SESSIONS)' -skip 'SideBySide|BeyondItsServer' ./test
+	ENVOYSHIM_TEST_EMBEDDED=1 ENVOYSHIM_TEST_HOLD_ON_CRASH=1 go test -count=1 -timeout 15m -run '$(SESSIONS)' -skip 'SideBySide|BeyondItsServer' ./test
 
 # The same code with more trials.
 test-long: deps build fixtures
@@ -123,6 +124,7 @@ fuzz: build
 	go test -run '^$$' -fuzz FuzzPlatform -fuzztime 30s -fuzzminimizetime 10x ./internal/debugserver
 	go test -run '^$$' -fuzz FuzzRequests -fuzztime 30s -fuzzminimizetime 10x ./internal/delve/server
 	go test -run '^$$' -fuzz FuzzRead -fuzztime 30s -fuzzminimizetime 10x ./internal/elfinfo
+	go test -run '^$$' -fuzz FuzzCallFrameInformation -fuzztime 30s -fuzzminimizetime 10x ./internal/backtrace
 	go test -run '^$$' -fuzz FuzzRecognise -fuzztime 30s -fuzzminimizetime 10x ./launcher
 	go test -run '^$$' -fuzz FuzzReadDAP -fuzztime 30s -fuzzminimizetime 10x ./launcher
 

@@ -57,9 +57,9 @@ func (s *supervisor) serves(p protocol) error {
 	switch {
 	case s.delves(p) && !delve.Carried():
 		return delve.ErrNotCarried
-	case s.Mode == Debug && (p == gdbProtocol || p == lldbProtocol), s.delves(p), string(s.Mode) == string(p):
+	case s.ownServer() && (p == gdbProtocol || p == lldbProtocol), s.delves(p), string(s.Mode) == string(p):
 		return nil
-	case s.Mode == Debug && p == dapProtocol:
+	case s.ownServer() && p == dapProtocol:
 		_, err := findLLDBDAP()
 		return err
 	case s.Mode == LLDBPlatform && p == lldbProtocol:
@@ -69,6 +69,9 @@ func (s *supervisor) serves(p protocol) error {
 	}
 	return fmt.Errorf("this is %s, and ENVOYSHIM_MODE=%s serves %s only; set ENVOYSHIM_MODE=debug", p, s.Mode, s.Mode)
 }
+
+// ownServer reports that the embedded debug server serves. In mode off that is after a crash, or before one.
+func (s *supervisor) ownServer() bool { return s.Mode == Debug || s.Mode == Off }
 
 func backendFor(p protocol) backend {
 	i := slices.IndexFunc(backends, func(b backend) bool { return b.serves == p })

@@ -109,7 +109,8 @@ func orphan(pid int) (st Status, ours bool) {
 	for _, target := range splitList(env["ENVOYSHIM_TARGET"]) {
 		st.Mode = Mode(byName("ENVOYSHIM_MODE", env["ENVOYSHIM_MODE"], target, string(Off), &checker{}))
 		real := env["ENVOYSHIM_REAL"]
-		if st.Mode == "" || st.Mode == Off || st.Name != target && st.Exe != real {
+		onCrash, _ := strconv.ParseBool(env["ENVOYSHIM_HOLD_ON_CRASH"])
+		if (st.Mode == "" || st.Mode == Off) && !onCrash || st.Name != target && st.Exe != real {
 			continue
 		}
 		info, err := elfinfo.Read(fmt.Sprintf("/proc/%d/exe", pid))

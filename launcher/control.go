@@ -47,6 +47,7 @@ type Status struct {
 	Client     string    `json:"client,omitempty"` // address of the attached client
 	Debugger   string    `json:"debugger,omitempty"`
 	Tracer     int       `json:"tracer,omitempty"` // pid of a debugger that is not ours
+	Crash      *Crash    `json:"crash,omitempty"`  // the fatal signal that it is held at
 }
 
 // request is one line to the supervisor; each line back is a reply. "watch" is

@@ -30,6 +30,7 @@ type delveSession struct {
 	onServed func(*client)      // on the supervisor's loop
 	onLeft   func(*client, how) // one of several
 	speaks   protocol           // of the first client
+	watch    *crashWatch        // to be let go before; or nil
 
 	said     lastLine // of the server's output
 	mu       sync.Mutex
@@ -71,6 +72,7 @@ func (s *supervisor) admitToDelve(c *client) error {
 		log:      s.log,
 		speaks:   c.speaks,
 		waiting:  []*client{c},
+		watch:    s.takeWatch(),
 		onServed: func(c *client) { s.do <- func() { s.served(c) } },
 		onLeft:   func(c *client, by how) { s.do <- func() { s.left(c, by) } },
 	}
@@ -154,7 +156,11 @@ func (s *delveSession) hold() {
 // run serves the clients until the last of them or the process is gone.
 func (s *delveSession) run() (end ending) {
 	s.said.log = s.log
-	server, err := delve.Start(s.pid, &s.said)
+	var server *delve.Server
+	_, err := s.watch.letGo()
+	if err == nil {
+		server, err = delve.Start(s.pid, &s.said)
+	}
 	if err != nil {
 		s.close(err)
 		return ending{how: byCrash, err: err}

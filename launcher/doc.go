@@ -7,6 +7,7 @@
 //	embeddedSession    embedded.go                                       our own, package debugserver
 //	delveSession       delve.go                                          that of Delve, package delve
 //	Terminator         tls.go                                            TLS before both, package tlsport
+//	crashWatch         crashwatch.go, crash.go, phase.go                 holding at a crash, and saying what it was
 //	Find, Resume, ...  control.go, client.go                             status, resume, wait, disconnect, stdio
 //	Doctor             doctor.go                                         what would stop a debugger here
 package launcher

@@ -19,6 +19,7 @@ type embeddedSession struct {
 	pid        int
 	client     *os.File
 	onAttached func()
+	orderWatch func(func(*crashWatch)) *crashWatch // nil: nobody watches the process
 }
 
 func (s *embeddedSession) serves() protocol { return s.speaks }
@@ -28,12 +29,16 @@ func (s *embeddedSession) drop() { shutdown(s.client) }
 
 // run serves the client until it or the process is gone.
 func (s *embeddedSession) run() (end ending) {
+	if s.orderWatch != nil {
+		return s.runWatched()
+	}
 	runtime.LockOSThread() // never unlocked: the thread ends with the goroutine, and nobody inherits its tracee
 	process, err := tracee.Seize(s.pid)
 	if err != nil {
 		_ = s.client.Close()
 		return ending{how: byCrash, err: err}
 	}
+	defer process.Release()
 	s.onAttached()
 	served, err := debugserver.New(process).Serve(s.client, s.speaks == lldbProtocol)
 	return endingOf(process, served, err)

@@ -45,9 +45,13 @@ func (s *supervisor) logHeld() {
 			e = e.Str("kubectl", "envoyshim connect"+nearFlag(addr)+" --exec '"+exec+"'")
 		}
 	}
-	e.Str("resume", fmt.Sprintf("envoyshim resume --pid %d", s.PID)).
-		Str("limits", limits).
-		Msgf("%s is held; attach a debugger or resume", s.Name)
+	e = e.Str("resume", fmt.Sprintf("envoyshim resume --pid %d", s.PID)).
+		Str("limits", limits)
+	if c := s.status.Crash; c != nil {
+		c.log(e).Msgf("%s is held at %s in thread %d (%s); attach a debugger, or resume, and the signal takes its course", s.Name, c.Signal, c.Thread, c.Name)
+		return
+	}
+	e.Msgf("%s is held; attach a debugger or resume", s.Name)
 }
 
 // podArgs are the arguments by which kubectl exec finds this container.

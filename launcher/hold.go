@@ -35,6 +35,7 @@ func (l *launch) hold() error {
 		Server:      server,
 		TLSDir:      l.settings.TLSDir,
 		HoldTimeout: l.settings.HoldTimeout,
+		HoldOnCrash: l.settings.HoldOnCrash,
 		Pod:         os.Getenv("POD_NAME"),
 		Namespace:   os.Getenv("POD_NAMESPACE"),
 		log:         l.log,

@@ -30,7 +30,7 @@ func newLogger(level zerolog.Level, json bool) zerolog.Logger {
 			TimeFormat:    zerolog.TimeFieldFormat,
 			PartsOrder:    []string{zerolog.TimestampFieldName, zerolog.LevelFieldName, "shim", zerolog.MessageFieldName},
 			FieldsExclude: []string{"shim"},
-			FieldsOrder:   []string{"event", "pid", "mode", "listen", "client", "connect", "gdb", "lldb", "kubectl", "resume", "limits"},
+			FieldsOrder:   []string{"event", "pid", "signal", "code", "address", "sender", "thread", "name", "at", "build_id", "backtrace", "mode", "listen", "client", "connect", "gdb", "lldb", "kubectl", "resume", "limits"},
 		}
 	}
 	return zerolog.New(out).Level(level).With().Timestamp().Str("shim", "envoyshim").Logger()

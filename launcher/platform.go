@@ -45,6 +45,7 @@ func (v *visitor) run() ending {
 	if v.process == nil {
 		return ending{how: byLoss}
 	}
+	defer v.process.Release()
 	return endingOf(v.process, served, err)
 }
 
@@ -52,10 +53,12 @@ func (v *visitor) run() ending {
 func (v *visitor) attach() (debugserver.Target, error) {
 	s := v.supervisor
 	claimed := make(chan error, 1)
+	var watch *crashWatch
 	s.do <- func() {
 		err := s.claimable()
 		if err == nil {
 			s.claim(v)
+			watch = s.takeWatch() // another begins behind this session
 		}
 		claimed <- err
 	}
@@ -63,7 +66,11 @@ func (v *visitor) attach() (debugserver.Target, error) {
 		s.complain(v.client, err)
 		return nil, err
 	}
-	process, err := tracee.Seize(s.PID)
+	var process *tracee.Process
+	_, err := watch.letGo()
+	if err == nil {
+		process, err = tracee.Seize(s.PID)
+	}
 	if err != nil {
 		s.do <- func() { s.finish(v, ending{how: byCrash, err: err}) }
 		return nil, err

@@ -127,7 +127,8 @@ func (s *supervisor) admit(c *client) error {
 	if err := s.serves(c.speaks); err != nil {
 		return err
 	}
-	if s.Server == "" && c.speaks == lldbProtocol {
+	// A visitor traces by itself. The watch, which does already, serves a client of lldb's that comes to debug.
+	if s.Server == "" && c.speaks == lldbProtocol && (!s.HoldOnCrash || s.Mode == LLDBPlatform) {
 		return s.admitVisitor(c)
 	}
 	if s.delves(c.speaks) {
@@ -173,14 +174,19 @@ func (s *supervisor) claim(ses service) {
 // newSession makes the service of a client.
 func (s *supervisor) newSession(c *client, socket *os.File) service {
 	onAttached := s.onAttached(c)
-	switch {
-	case s.Server != "":
-	case c.speaks == dapProtocol:
-		return &dapSession{embeddedSession: embeddedSession{speaks: lldbProtocol, pid: s.PID, onAttached: onAttached}, editor: socket}
-	default:
-		return &embeddedSession{speaks: c.speaks, pid: s.PID, client: socket, onAttached: onAttached}
+	own := embeddedSession{speaks: c.speaks, pid: s.PID, client: socket, onAttached: onAttached}
+	if s.HoldOnCrash {
+		own.orderWatch = s.orderWatch
 	}
-	return &session{
+	switch {
+	case s.Server != "" && s.status.Crash == nil: // at a crash the watch serves: it has the signal, which a server that attaches has not
+	case c.speaks == dapProtocol:
+		own.speaks, own.client = lldbProtocol, nil
+		return &dapSession{embeddedSession: own, editor: socket}
+	default:
+		return &own
+	}
+	external := &session{
 		backend:    backendFor(c.speaks),
 		path:       s.Server,
 		pid:        s.PID,
@@ -190,6 +196,10 @@ func (s *supervisor) newSession(c *client, socket *os.File) service {
 		client:     socket,
 		onAttached: onAttached,
 	}
+	if s.watch != nil {
+		return &unwatchedSession{session: external, watch: s.takeWatch()}
+	}
+	return external
 }
 
 // onAttached is what a session of a client calls when the process is attached.
@@ -236,6 +246,12 @@ func (s *supervisor) finish(ses service, end ending) {
 		end.how = byDisconnect
 	}
 	s.session, s.dropped = nil, false
+	if end.unwatched {
+		s.watch = nil
+	}
+	if end.recorded != nil {
+		defer end.recorded()
+	}
 	if end.attached {
 		event(s.log.Info(), evDetached, s.PID).Str("by", string(end.how)).Msgf("%s is gone", ses.serves())
 	}
@@ -245,12 +261,15 @@ func (s *supervisor) finish(ses service, end ending) {
 	state, _ := processState(s.PID)
 	switch {
 	case state == Exited: // loop hears of it
+	case end.crash != nil:
+		s.setCrashed(end.crash)
 	case state == Held:
+		s.status.Crash = nil
 		s.setHeld()
 	default:
 		if end.attached {
 			event(s.log.Info(), evResumed, s.PID).Str("by", string(end.how)).Msg(s.Name + " runs")
 		}
-		s.setState(Running)
+		s.setRunning()
 	}
 }

@@ -37,9 +37,12 @@ const (
 )
 
 type ending struct {
-	how      how
-	attached bool // the client had been served
-	err      error
+	how       how
+	attached  bool // the client had been served
+	err       error
+	crash     *Crash // at which the watch holds it
+	unwatched bool   // the watch is over
+	recorded  func() // called when the supervisor knows it; or nil
 }
 
 // service is one client being served.

@@ -32,7 +32,7 @@ type Flags struct {
 	LLDBServer             string `env:"ENVOYSHIM_LLDB_SERVER" name:"lldb-server" placeholder:"PATH" help:"lldb-server to use; else found on PATH (newest first) and in /usr/local/lib/envoyshim."`
 	HoldTimeout            string `env:"ENVOYSHIM_HOLD_TIMEOUT" default:"0" placeholder:"DURATION" help:"Let it run after this long with nobody attached (Go duration; 0: never)."`
 	OnFailure              string `env:"ENVOYSHIM_ON_FAILURE" default:"run" placeholder:"run|exit" help:"When it cannot be held: run it undebugged, or exit (126, 127)."`
-	HoldOnCrash            string `env:"ENVOYSHIM_HOLD_ON_CRASH" default:"false" hidden:"" help:"Hold at a fatal signal."`
+	HoldOnCrash            string `env:"ENVOYSHIM_HOLD_ON_CRASH" default:"false" placeholder:"true|false" help:"Hold at a fatal signal of its own (SIGSEGV, SIGABRT, ...), in mode off, too."`
 	EnvoyLogLevel          string `env:"ENVOYSHIM_ENVOY_LOG_LEVEL" placeholder:"LEVEL" help:"Replace Envoy's -l."`
 	EnvoyComponentLogLevel string `env:"ENVOYSHIM_ENVOY_COMPONENT_LOG_LEVEL" placeholder:"LIST" help:"Replace Envoy's --component-log-level."`
 	EnvoyFineGrainLog      string `env:"ENVOYSHIM_ENVOY_FINE_GRAIN_LOG" default:"false" placeholder:"true|false" help:"Add --enable-fine-grain-logging."`
@@ -81,6 +81,7 @@ type Settings struct {
 	LLDBServer  string
 	TLSDir      string
 	HoldTimeout time.Duration
+	HoldOnCrash bool
 	ExitOnFail  bool
 	LogLevel    zerolog.Level
 	LogJSON     bool
@@ -151,8 +152,9 @@ func (v Flags) For(name string) (Settings, error) {
 	s.ExitOnFail = c.choice("ENVOYSHIM_ON_FAILURE", v.OnFailure, "run", "exit") == "exit"
 	s.HoldTimeout = c.duration("ENVOYSHIM_HOLD_TIMEOUT", v.HoldTimeout)
 	s.Mode = c.mode(byName("ENVOYSHIM_MODE", v.Mode, name, "off", &c))
-	if c.boolean("ENVOYSHIM_HOLD_ON_CRASH", v.HoldOnCrash) {
-		c.fail("ENVOYSHIM_HOLD_ON_CRASH", v.HoldOnCrash, "not in this version of envoyshim; leave it unset")
+	s.HoldOnCrash = c.boolean("ENVOYSHIM_HOLD_ON_CRASH", v.HoldOnCrash)
+	if s.HoldOnCrash && s.Mode == Pause {
+		c.fail("ENVOYSHIM_HOLD_ON_CRASH", v.HoldOnCrash, "not with ENVOYSHIM_MODE=pause, which traces nothing and opens no port; use debug, gdb, lldb or off")
 	}
 	guarded := c.boolean("ENVOYSHIM_INSECURE", v.Insecure) || v.TLSDir != ""
 	s.Listen = c.listen(byName("ENVOYSHIM_LISTEN", v.Listen, name, "127.0.0.1:2159", &c), guarded)

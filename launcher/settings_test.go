@@ -106,6 +106,7 @@ func TestGoodValues(t *testing.T) {
 		{"ON_FAILURE", "run", func(*Settings) {}},
 		{"ON_FAILURE", "exit", func(s *Settings) { s.ExitOnFail = true }},
 		{"HOLD_ON_CRASH", "false", func(*Settings) {}},
+		{"HOLD_ON_CRASH", "true", func(s *Settings) { s.HoldOnCrash = true }},
 		{"TLS_DIR", "/etc/tls", func(s *Settings) { s.TLSDir = "/etc/tls" }},
 		{"INSECURE", "false", func(*Settings) {}},
 		{"INSECURE", "true", func(*Settings) {}},
@@ -205,7 +206,6 @@ func TestWrongValues(t *testing.T) {
 		{"HOLD_TIMEOUT", "soon", "soon", duration},
 		{"ON_FAILURE", "exits", "exits", "allowed: run, exit (did you mean exit?)"},
 		{"ON_FAILURE", "stop!", "stop!", "allowed: run, exit"},
-		{"HOLD_ON_CRASH", "true", "true", "not in this version of envoyshim; leave it unset"},
 		{"HOLD_ON_CRASH", "yes", "yes", boolean},
 		{"INSECURE", "yes", "yes", boolean},
 		{"LOG_LEVEL", "warning", "warning", "allowed: debug, info, warn, error (did you mean warn?)"},
@@ -226,6 +226,16 @@ func TestWrongValues(t *testing.T) {
 				t.Errorf("mode %s with an error, want off", got.Mode)
 			}
 		})
+	}
+}
+
+// Mode pause traces nothing and opens no port: nothing of it could hold at a crash.
+func TestHoldOnCrashIsRefusedInModePause(t *testing.T) {
+	for mode, refused := range map[string]bool{"off": false, "debug": false, "gdb": false, "lldb": false, "pause": true} {
+		got, err := fromEnvironment(t, map[string]string{"ENVOYSHIM_MODE": mode, "ENVOYSHIM_HOLD_ON_CRASH": "true"}).For("envoy")
+		if (err != nil) != refused || !refused && (string(got.Mode) != mode || !got.HoldOnCrash) {
+			t.Errorf("mode %s: %+v, %v", mode, got, err)
+		}
 	}
 }
 

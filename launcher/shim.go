@@ -106,7 +106,7 @@ func leaveStreams() {
 // asked.
 func (l *launch) holdAndExec() {
 	l.argv = l.settings.Argv.apply(l.argv)
-	if l.settings.Mode == Off || hopeless(l.real) {
+	if l.settings.Mode == Off && !l.settings.HoldOnCrash || hopeless(l.real) {
 		l.exec()
 		return
 	}

@@ -29,6 +29,7 @@ type supervisor struct {
 	Server      string // path of the external debug server; "": this process is one
 	TLSDir      string // certificates of the debug port; "": it is in the clear
 	HoldTimeout time.Duration
+	HoldOnCrash bool
 	Pod         string // for the kubectl line; "" outside Kubernetes
 	Namespace   string
 
@@ -48,11 +49,14 @@ type supervisor struct {
 	do       chan func()
 	status   Status
 	watchers map[chan Status]bool
-	timeout  *time.Timer    // running while held and HoldTimeout is set
-	session  service        // the attached client, or nil
-	clients  []string       // addresses of the clients that it serves; only Delve serves several
-	dropped  bool           // the session was told to drop it
-	replies  sync.WaitGroup // answers on the way to `envoyshim resume` and the like
+	timeout  *time.Timer     // running while held and HoldTimeout is set
+	session  service         // the attached client, or nil
+	clients  []string        // addresses of the clients that it serves; only Delve serves several
+	dropped  bool            // the session was told to drop it
+	watch    *crashWatch     // traces it while it runs, or nil
+	dying    unix.WaitStatus // as the watch has seen; 0: it has not
+	phase    phase           // in which it ends
+	replies  sync.WaitGroup  // answers on the way to `envoyshim resume` and the like
 }
 
 // open takes hold of the process and opens the debug port and the control socket. A
@@ -110,10 +114,13 @@ func (s *supervisor) serve(held bool) {
 		if s.port != nil {
 			event(s.log.Info(), evListening, s.PID).Str("listen", s.listen).Msg("the debug port is open")
 		}
-		if held {
-			s.setHeld()
-		} else {
+		switch {
+		case !held:
 			s.setState(Running)
+		case s.Mode == Off: // held only to be watched from its first instruction
+			s.setRunning()
+		default:
+			s.setHeld()
 		}
 	}
 	if s.control != nil {
@@ -164,19 +171,40 @@ func (s *supervisor) exited() {
 	e := event(s.log.Info(), evExited, s.PID)
 	// Readable until the parent reaps it; then only the parent knows.
 	if st, err := procfs.ReadStat(s.PID); err == nil && st.State == 'Z' {
-		if ws := unix.WaitStatus(st.ExitCode); ws.Signaled() {
-			e = e.Str("signal", unix.SignalName(ws.Signal()))
-		} else {
-			e = e.Int("status", ws.ExitStatus())
-		}
+		e = withStatus(e, unix.WaitStatus(st.ExitCode))
+	} else if s.dying != 0 {
+		e = withStatus(e, s.dying)
 	}
-	e.Msg(s.Name + " ended")
+	s.logExited(e)
 	if null, err := unix.Open("/dev/null", unix.O_WRONLY|unix.O_CLOEXEC, 0); err == nil {
 		_ = unix.Dup3(null, 2, 0)
 	}
 	s.setState(Exited)
 	s.replies.Wait()
 	s.serveUntilDetached(2 * time.Second)
+}
+
+// setExiting records how far the process had come, of which the watch is told while it still lives. As PID 1 of a pid namespace it
+// takes this process with it: the line is due at once.
+func (s *supervisor) setExiting(status unix.WaitStatus, ph phase) {
+	s.dying, s.phase = status, ph
+	if s.PID == 1 {
+		s.logExited(withStatus(event(s.log.Info(), evExited, s.PID), status))
+	}
+}
+
+func withStatus(e *zerolog.Event, status unix.WaitStatus) *zerolog.Event {
+	if status.Signaled() {
+		return e.Str("signal", unix.SignalName(status.Signal()))
+	}
+	return e.Int("status", status.ExitStatus())
+}
+
+func (s *supervisor) logExited(e *zerolog.Event) {
+	if s.phase != "" {
+		e = e.Str("phase", string(s.phase))
+	}
+	e.Msg(s.Name + " ended")
 }
 
 // serveUntilDetached serves the loop's functions until no session is left, or not in
@@ -223,6 +251,15 @@ func (s *supervisor) setState(st State) {
 	}
 }
 
+// setRunning records that it runs, and has it watched if it is to be.
+func (s *supervisor) setRunning() {
+	s.status.Crash = nil
+	s.setState(Running)
+	if s.HoldOnCrash && s.watch == nil {
+		s.startWatch(nil)
+	}
+}
+
 // setHeld records that the process is on hold and tells how to go on.
 func (s *supervisor) setHeld() {
 	s.setState(Held)
@@ -232,7 +269,7 @@ func (s *supervisor) setHeld() {
 // observe corrects the state by what /proc shows: somebody may have sent SIGCONT or SIGSTOP
 // by hand, or attached a debugger of his own, which no event tells.
 func (s *supervisor) observe() Status {
-	if s.status.State == Exited || s.session != nil {
+	if s.status.State == Exited || s.session != nil || s.watch != nil {
 		return s.status
 	}
 	state, tracer := processState(s.PID)
@@ -240,7 +277,7 @@ func (s *supervisor) observe() Status {
 		switch state {
 		case Running:
 			event(s.log.Info(), evResumed, s.PID).Msgf("%s runs: something else sent SIGCONT", s.Name)
-			s.setState(Running)
+			s.setRunning()
 		case Held:
 			s.setHeld()
 		case Attached:
@@ -277,15 +314,30 @@ func (s *supervisor) resume(why string) error {
 		return fmt.Errorf("process %d is under the %s client at %s; detach there, or `envoyshim disconnect` first", s.PID, st.Debugger, st.Client)
 	case st.State == Attached:
 		return fmt.Errorf("process %d is traced by process %d (%s); detach there", s.PID, st.Tracer, procfs.Comm(st.Tracer))
+	case st.State == Running && s.watch != nil && stoppedByHand(s.PID):
+		return s.signal(unix.SIGCONT)
 	case st.State == Running:
 		return nil
 	}
-	if err := s.signal(unix.SIGCONT); err != nil {
-		return err
+	switch {
+	case s.status.Crash != nil:
+		s.watch.takeCourse()
+	case s.HoldOnCrash: // the watch lets it run
+	default:
+		if err := s.signal(unix.SIGCONT); err != nil {
+			return err
+		}
 	}
 	event(s.log.Info(), evResumed, s.PID).Str("by", why).Msg(s.Name + " runs")
-	s.setState(Running)
+	s.setRunning()
 	return nil
+}
+
+// stoppedByHand reports a group-stop under watch, which tells nobody: a thread that is traced is in state t then, or for the moment of a
+// stop.
+func stoppedByHand(pid int) bool {
+	stat, err := procfs.ReadStat(pid)
+	return err == nil && stat.State == 't'
 }
 
 // disconnect drops the attached client; its session then puts the process back

@@ -69,6 +69,9 @@ func cli(t testing.TB) string       { return fixture(t, "bin/envoyshim") }
 // reach: `make test` runs the tests of sessions a second time with it.
 var embedded = os.Getenv("ENVOYSHIM_TEST_EMBEDDED") != ""
 
+// onCrash has all programs watched for a crash. The tests of sessions must pass then, too.
+var onCrash = os.Getenv("ENVOYSHIM_TEST_HOLD_ON_CRASH") != ""
+
 // served is the mode that serves the sessions of a mode.
 func served(mode string) string {
 	if embedded && (mode == "gdb" || mode == "lldb") {
@@ -273,12 +276,16 @@ func (s *shim) awaitHeld(mode string) {
 // shimEnv is the environment of a shim for tests: a port of its own and a log that
 // can be read.
 func shimEnv(mode, real string) []string {
-	return []string{
+	env := []string{
 		"ENVOYSHIM_MODE=" + served(mode),
 		"ENVOYSHIM_REAL=" + real,
 		"ENVOYSHIM_LISTEN=127.0.0.1:0",
 		"ENVOYSHIM_LOG_FORMAT=json",
 	}
+	if onCrash && mode != "pause" {
+		env = append(env, "ENVOYSHIM_HOLD_ON_CRASH=true")
+	}
+	return env
 }
 
 // supervisor returns the pid of the supervisor, as status tells it.

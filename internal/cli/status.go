@@ -40,6 +40,8 @@ func (s *streams) report(asJSON bool, found ...launcher.Status) error {
 		switch {
 		case st.Client != "":
 			state += fmt.Sprintf(" (%s %s)", st.Debugger, st.Client)
+		case st.State == launcher.Held && st.Crash != nil:
+			state += fmt.Sprintf(" (%s)", st.Crash.Signal)
 		case st.Tracer != 0:
 			state += fmt.Sprintf(" (process %d)", st.Tracer)
 		}

@@ -1,0 +1,111 @@
+package launcher
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/envoyshim/envoyshim/internal/procfs"
+)
+
+// A phase is how far a start came that failed.
+type phase string
+
+const (
+	inLoader      phase = "in the loader"
+	configuring   phase = "configuration, before the admin port"
+	initialising  phase = "initialising: admin is up, workers not started"
+	workersPrefix       = "wrk:worker_" // the names of Envoy's workers, which begin when it is initialised
+)
+
+// A life is what the threads that end tell of a process's start.
+type life struct {
+	envoy bool // others have no such phases
+	live  bool // workers have been seen
+	told  bool
+}
+
+// exits is told of each thread that is about to end.
+func (w *crashWatch) exits(tid int, status unix.WaitStatus) {
+	l := &w.life
+	// Workers are joined before an orderly end.
+	l.live = l.live || l.envoy && strings.HasPrefix(procfs.Comm(tid), workersPrefix)
+	if status == 0 || l.told {
+		return
+	}
+	l.told = true
+	w.exiting(status, l.phase(w.process.PC, w.pid, tid))
+}
+
+// phase tells in which phase the process ends, of which thread tid is about to; "" when it was live, or is no Envoy.
+func (l *life) phase(pc func(tid int) (uint64, error), pid, tid int) phase {
+	if at, err := pc(tid); err == nil && inMapping(tid, at, loaderBase(tid)) {
+		return inLoader
+	}
+	switch {
+	case l.live || !l.envoy || workerLives(pid):
+		return ""
+	case listens(tid):
+		return initialising
+	}
+	return configuring
+}
+
+func workerLives(pid int) bool {
+	tasks, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	for _, t := range tasks {
+		comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/comm", pid, t.Name()))
+		if bytes.HasPrefix(comm, []byte(workersPrefix)) {
+			return true
+		}
+	}
+	return false
+}
+
+// inMapping reports whether an address lies in the file whose mapping begins at base.
+func inMapping(tid int, addr, base uint64) bool {
+	maps, err := procfs.Maps(tid)
+	if err != nil || base == 0 {
+		return false
+	}
+	file, at := "", ""
+	for _, m := range maps {
+		if m.Start == base {
+			file = m.Path
+		}
+		if m.Start <= addr && addr < m.End {
+			at = m.Path
+		}
+	}
+	return at != "" && at == file
+}
+
+// loaderBase is where the loader was mapped, 0 without one (getauxval(3), AT_BASE).
+func loaderBase(tid int) uint64 { return procfs.Auxv(tid)[7] }
+
+// listens reports a socket of the process's own that listens. The leader may have ended already: files and network are those of any thread.
+func listens(tid int) bool {
+	listening := map[string]bool{}
+	for _, table := range []string{"tcp", "tcp6", "unix"} {
+		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", tid, table))
+		for line := range strings.Lines(string(b)) {
+			f := strings.Fields(line) // proc_net(5)
+			switch {
+			case table == "unix" && len(f) > 6 && f[3] == "00010000": // __SO_ACCEPTCON
+				listening["socket:["+f[6]+"]"] = true
+			case table != "unix" && len(f) > 9 && f[3] == "0A": // TCP_LISTEN
+				listening["socket:["+f[9]+"]"] = true
+			}
+		}
+	}
+	fds, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", tid))
+	for _, fd := range fds {
+		if to, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", tid, fd.Name())); err == nil && listening[to] {
+			return true
+		}
+	}
+	return false
+}
