@@ -101,6 +101,7 @@ demo-deps:
 test: deps build fixtures lint
 	GOARCH=arm64 CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags '-s -w -E envoyshim_entry' -o bin/test/envoyshim.arm64 .
 	GOARCH=arm64 CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags '-s -w' -o bin/test/ ./internal/delve/server ./internal/tlsport/program
+	go test -race -count=1 -timeout 15m ./internal/... ./launcher
 	go test -count=1 -timeout 35m ./...
 	ENVOYSHIM_TEST_EMBEDDED=1 go test -count=1 -timeout 15m -run '$(SESSIONS)' -skip 'SideBySide|BeyondItsServer' ./test
 	ENVOYSHIM_TEST_EMBEDDED=1 ENVOYSHIM_TEST_HOLD_ON_CRASH=1 go test -count=1 -timeout 15m -run '$(SESSIONS)' -skip 'SideBySide|BeyondItsServer' ./test

@@ -292,7 +292,7 @@ func (s *embeddedSession) runWatched() ending {
 
 // An unwatchedSession is one whose server is a process of its own: the watch ends before.
 type unwatchedSession struct {
-	*session
+	*externalSession
 	watch *crashWatch
 }
 
@@ -303,7 +303,7 @@ func (s *unwatchedSession) run() ending {
 		return ending{how: byCrash, err: err}
 	}
 	s.ran = !stopped
-	return s.session.run()
+	return s.externalSession.run()
 }
 
 // takeWatch gives the watch to a session that will let it go; nil when there is none.

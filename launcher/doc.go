@@ -2,11 +2,14 @@
 // (package early) become it, held before its first instruction, and serves the debug port.
 //
 //	Launch, Run        shim.go, settings.go, real.go, argv.go, hold.go   what the shim is to become, and how
-//	supervisor         supervisor.go, port.go, session.go, hints.go      afterwards, beside the program
-//	backend            backend.go                                        the external debug servers
-//	embeddedSession    embedded.go                                       our own, package debugserver
-//	delveSession       delve.go                                          that of Delve, package delve
-//	Terminator         tls.go                                            TLS before both, package tlsport
+//	supervisor         supervisor.go, hints.go                           afterwards, beside the program
+//	client             port.go, recognise.go, newcomers.go, answers.go   who comes to the debug port, and what the port itself answers
+//	Terminator         tls.go                                            TLS before that, package tlsport
+//	service            service.go                                        one client being served:
+//	  embeddedSession  embedded.go, platform.go                          by our own server, package debugserver
+//	  externalSession  external*.go, backend.go                          by gdbserver or lldb-server
+//	  delveSession     delve.go                                          by Delve's, package delve
+//	  dapSession       dap.go                                            an editor, by lldb-dap and our own
 //	crashWatch         crashwatch.go, crash.go, phase.go                 holding at a crash, and saying what it was
 //	Find, Resume, ...  control.go, client.go                             status, resume, wait, disconnect, stdio
 //	Doctor             doctor.go                                         what would stop a debugger here

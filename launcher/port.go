@@ -186,7 +186,7 @@ func (s *supervisor) newSession(c *client, socket *os.File) service {
 	default:
 		return &own
 	}
-	external := &session{
+	external := &externalSession{
 		backend:    backendFor(c.speaks),
 		path:       s.Server,
 		pid:        s.PID,
@@ -197,7 +197,7 @@ func (s *supervisor) newSession(c *client, socket *os.File) service {
 		onAttached: onAttached,
 	}
 	if s.watch != nil {
-		return &unwatchedSession{session: external, watch: s.takeWatch()}
+		return &unwatchedSession{externalSession: external, watch: s.takeWatch()}
 	}
 	return external
 }

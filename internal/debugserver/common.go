@@ -73,7 +73,6 @@ func (c *session) whyStopped() (string, error) {
 
 // extend is GDB manual, "Packets", !: with one process it changes little.
 func (c *session) extend() (string, error) {
-	c.extended = true
 	return "OK", nil
 }
 

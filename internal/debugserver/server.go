@@ -127,7 +127,6 @@ type session struct {
 	hwbreak   bool
 	errorText bool
 	noResumed bool // the reply N
-	extended  bool // "!"
 	events    tracee.Events
 
 	tid        int   // of the requests about registers ("Hg")

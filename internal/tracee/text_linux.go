@@ -8,6 +8,8 @@ import (
 	"os"
 	"runtime"
 	"strings"
+
+	"github.com/envoyshim/envoyshim/internal/procfs"
 )
 
 // Repair takes out what a dead debugger has left in a process that nobody traces, in memory and in debug registers, and
@@ -40,7 +42,7 @@ func ClearTraps(pid int) error {
 // they come from: it takes out the breakpoints that a dead debugger left behind. It
 // needs ptrace access, not an attach.
 func RestoreText(pid int) error {
-	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
+	maps, err := procfs.Maps(pid)
 	if err != nil {
 		return err
 	}
@@ -49,22 +51,18 @@ func RestoreText(pid int) error {
 		return err
 	}
 	defer mem.Close()
-	for line := range strings.Lines(string(maps)) {
-		// proc_pid_maps(5): address perms offset dev inode pathname
-		var from, to, offset, inode uint64
-		var perms, dev, path string
-		n, _ := fmt.Sscanf(line, "%x-%x %s %x %s %d %s", &from, &to, &perms, &offset, &dev, &inode, &path)
-		if n != 7 || perms != "r-xp" || inode == 0 {
+	for _, m := range maps {
+		if m.Perms != "r-xp" || !strings.HasPrefix(m.Path, "/") {
 			continue
 		}
-		file, err := os.Open(fmt.Sprintf("/proc/%d/root%s", pid, path))
+		file, err := os.Open(fmt.Sprintf("/proc/%d/root%s", pid, m.Path))
 		if err != nil {
 			continue // deleted meanwhile: nothing to compare with
 		}
-		err = restore(mem, file, from, to, int64(offset))
+		err = restore(mem, file, m.Start, m.End, int64(m.Offset))
 		file.Close()
 		if err != nil {
-			return fmt.Errorf("%s: %w", path, err)
+			return fmt.Errorf("%s: %w", m.Path, err)
 		}
 	}
 	return nil
