@@ -17,25 +17,18 @@ type bench struct {
 	commit  string
 	factor  float64
 	dir     string // of the room
-	shims   []shim
+	shim    shim
 	targets []target
 }
 
-// A shim is an installed variant of envoyshim.
+// A shim is an installed envoyshim.
 type shim struct {
-	name string
 	path string // .../envoy; beside it a hard link named envoyshim, as in an image
 }
 
 func (s shim) cli() string { return filepath.Join(filepath.Dir(s.path), "envoyshim") }
 
-// product is the name of the shim as it is shipped; in the variants Delve's server is linked in
-// (delve/link.go), or carried as a program of its own (delve/carry.go).
-const (
-	product = "envoyshim"
-	linked  = "envoyshim, Delve linked in"
-	carried = "envoyshim, Delve carried"
-)
+const product = "envoyshim"
 
 // A target is a program to be held and debugged.
 type target struct {
@@ -73,12 +66,8 @@ func newBench(factor float64) (*bench, error) {
 			return nil, fmt.Errorf("%w: run `make bench`", err)
 		}
 	}
-	for _, s := range []struct{ name, built string }{
-		{product, "bin/envoyshim"}, {linked, fixture("envoyshim-delve-linked")}, {carried, fixture("envoyshim-delve-carried")},
-	} {
-		if err := b.install(s.name, s.built); err != nil {
-			return nil, fmt.Errorf("%w: run `make bench`", err)
-		}
+	if err := b.install("bin/envoyshim"); err != nil {
+		return nil, fmt.Errorf("%w: run `make bench`", err)
 	}
 	if b.machine, err = thisMachine(); err != nil {
 		return nil, err
@@ -90,24 +79,13 @@ func newBench(factor float64) (*bench, error) {
 	return b, err
 }
 
-// install puts a shim into a directory of its own, as an image does.
-func (b *bench) install(name, built string) error {
-	s := shim{name, filepath.Join(b.dir, filepath.Base(built), "envoy")}
-	if err := copyFile(built, s.path); err != nil {
+// install puts the shim into a directory of its own, as an image does.
+func (b *bench) install(built string) error {
+	b.shim = shim{filepath.Join(b.dir, filepath.Base(built), "envoy")}
+	if err := copyFile(built, b.shim.path); err != nil {
 		return err
 	}
-	b.shims = append(b.shims, s)
-	return os.Link(s.path, s.cli())
-}
-
-// shim returns the installed variant of that name.
-func (b *bench) shim(name string) shim {
-	for _, s := range b.shims {
-		if s.name == name {
-			return s
-		}
-	}
-	panic("no shim " + name)
+	return os.Link(b.shim.path, b.shim.cli())
 }
 
 // times is a number of runs, as -runs changes it.

@@ -65,7 +65,7 @@ func measureBreakpoint(b *bench) ([]series, error) {
 // launchEither starts the product, or the server alone, on a program.
 func (d debugger) launchEither(b *bench, ours bool, elf string, args ...string) (*program, string, error) {
 	if ours {
-		return d.launchShim(b.shim(product), elf, args...)
+		return d.launchShim(b.shim, elf, args...)
 	}
 	return d.launch(elf, args...)
 }

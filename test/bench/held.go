@@ -19,11 +19,7 @@ instruction: row landing). gdbserver, which launches the program: until it print
 	notes:   heldPhases,
 	claims: []claim{
 		{standin, product, gdbserverWay, "", goal{atMost, 1}},
-		{standin, carried, gdbserverWay, "", goal{atMost, 1}},
-		{standin, linked, gdbserverWay, "", goal{atMost, 1}},
 		{realEnvoy, product, gdbserverWay, "", goal{atMost, 1}},
-		{realEnvoy, carried, gdbserverWay, "", goal{atMost, 1}},
-		{realEnvoy, linked, gdbserverWay, "", goal{atMost, 1}},
 		{standin, product, gdbWrapper, "", goal{}},
 		{realEnvoy, product, gdbWrapper, "", goal{}},
 	},
@@ -37,12 +33,10 @@ func measureHeld(b *bench) ([]series, error) {
 			return nil, err
 		}
 		some, err := b.inTurn(t.name, "ms", 50, []way{
-			{product, func() (float64, error) { return b.untilHeld(b.shim(product), t) }},
+			{product, func() (float64, error) { return b.untilHeld(b.shim, t) }},
 			{gdbserverWay, func() (float64, error) {
 				return untilSaid("Listening on port", tool("gdbserver"), "--once", "127.0.0.1:0", t.path)
 			}},
-			{carried, func() (float64, error) { return b.untilHeld(b.shim(carried), t) }},
-			{linked, func() (float64, error) { return b.untilHeld(b.shim(linked), t) }},
 			{gdbWrapper, func() (float64, error) { return untilSaid("(gdb) ", wrapper) }},
 		})
 		if err != nil {

@@ -93,7 +93,7 @@ func measureLanding(b *bench) ([]series, error) {
 
 // landShim holds the program by the shim.
 func (b *bench) landShim(elf, heart string) (landed, error) {
-	p, err := start(shimEnv("pause", elf), []string{b.shim(product).path, heart})
+	p, err := start(shimEnv("pause", elf), []string{b.shim.path, heart})
 	if err != nil {
 		return landed{}, err
 	}

@@ -74,7 +74,7 @@ func firstMatch(file, expression string) (string, error) {
 
 // theseTools asks every tool for its version.
 func (b *bench) theseTools() (tools, error) {
-	shim, err := buildinfo.ReadFile(b.shim(linked).path)
+	shim, err := buildinfo.ReadFile("bin/internal/delve/server")
 	if err != nil {
 		return tools{}, err
 	}

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/envoyshim/envoyshim/internal/procfs"
 )
@@ -27,8 +26,6 @@ the program itself.`,
 	claims: []claim{
 		{heldRSS, "supervisor, gdb", "", "", goal{never, 12}},
 		{heldRSS, "supervisor, lldb", "", "", goal{never, 12}},
-		{heldRSS, "supervisor, Delve carried, gdb", "", "", goal{never, 12}},
-		{heldRSS, "supervisor, Delve linked in, gdb", "", "", goal{never, 12}},
 		{heldRSS, "supervisor, gdb", "gdbserver alone", "", goal{}},
 		{heldRSS, "supervisor, lldb", "lldb-server alone", "", goal{}},
 	},
@@ -63,10 +60,8 @@ func measureMemory(b *bench) ([]series, error) {
 	var w weights
 	for range b.times(5) {
 		for _, d := range debuggers {
-			for _, s := range b.shims {
-				if err := b.weighShim(d, s, &w); err != nil {
-					return nil, fmt.Errorf("%s, %s: %w", s.name, d.name, err)
-				}
+			if err := b.weighShim(d, &w); err != nil {
+				return nil, fmt.Errorf("%s, %s: %w", product, d.name, err)
 			}
 			if err := weighServer(d, &w); err != nil {
 				return nil, fmt.Errorf("%s: %w", d.server, err)
@@ -86,17 +81,17 @@ func measureMemory(b *bench) ([]series, error) {
 	return all, nil
 }
 
-func (b *bench) weighShim(d debugger, s shim, w *weights) error {
-	defer watch("memory of "+s.name, patience)()
-	who := strings.Replace(s.name, product, "supervisor", 1) + ", " + d.name
-	p, port, err := d.launchShim(s, fixture("probe"))
+func (b *bench) weighShim(d debugger, w *weights) error {
+	defer watch("memory of "+product, patience)()
+	who := "supervisor, " + d.name
+	p, port, err := d.launchShim(b.shim, fixture("probe"))
 	if err != nil {
 		return err
 	}
 	if _, err := p.out.line(`"event":"held"`); err != nil {
 		return err
 	}
-	supervisor, err := s.supervisor(p.pid)
+	supervisor, err := b.shim.supervisor(p.pid)
 	if err != nil {
 		return err
 	}
@@ -114,10 +109,8 @@ func (b *bench) weighShim(d debugger, s shim, w *weights) error {
 	if err != nil {
 		return err
 	}
-	if s.name == product {
-		if err := w.add(whileAttached, d.server+" behind it", status.TracerPid); err != nil {
-			return err
-		}
+	if err := w.add(whileAttached, d.server+" behind it", status.TracerPid); err != nil {
+		return err
 	}
 	return d.end(p, true, client)
 }

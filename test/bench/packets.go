@@ -99,7 +99,7 @@ func packetNotes(b *bench) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		supervisor, err := b.shim(product).supervisor(programs[0].pid)
+		supervisor, err := b.shim.supervisor(programs[0].pid)
 		if err != nil {
 			return nil, err
 		}

@@ -19,27 +19,23 @@ func heldPhases(b *bench) ([]string, error) {
 	if _, err := exec.LookPath("perf"); err != nil {
 		return []string{"No phases: perf is not installed (linux-perf)."}, nil
 	}
-	var notes []string
-	for _, s := range b.shims {
-		events, err := b.record(s, b.targets[0])
-		if err != nil { // not every machine lets perf see tracepoints
-			return []string{"No phases: " + strings.TrimSpace(err.Error())}, finish()
-		}
-		text, err := phases(events)
-		if err != nil {
-			return nil, err
-		}
-		notes = append(notes, "One run of "+s.name+" with the "+standin+" under perf, which slows it. Milliseconds since the shim's first instruction; system calls, and threads that made them, since the line before:\n\n"+text)
+	events, err := b.record(b.targets[0])
+	if err != nil { // not every machine lets perf see tracepoints
+		return []string{"No phases: " + strings.TrimSpace(err.Error())}, finish()
 	}
-	return notes, nil
+	text, err := phases(events)
+	if err != nil {
+		return nil, err
+	}
+	return []string{"One run with the " + standin + " under perf, which slows it. Milliseconds since the shim's first instruction; system calls, and threads that made them, since the line before:\n\n" + text}, nil
 }
 
 // record holds a target once under perf and returns the events as text.
-func (b *bench) record(s shim, t target) (string, error) {
+func (b *bench) record(t target) (string, error) {
 	defer watch("perf", patience)()
 	data := filepath.Join(b.dir, "perf.data")
 	perf, err := start(append(pauseEnv(t), "ENVOYSHIM_LOG_FORMAT=json"), []string{tool("perf"), "record", "-q", "-o", data,
-		"-e", "sched:sched_process_exec", "-e", "raw_syscalls:sys_enter", "-e", "signal:signal_deliver", "--", s.path})
+		"-e", "sched:sched_process_exec", "-e", "raw_syscalls:sys_enter", "-e", "signal:signal_deliver", "--", b.shim.path})
 	if err != nil {
 		return "", err
 	}

@@ -14,9 +14,7 @@ func sample() report {
 			Name: "off", Date: "D", Commit: "abc", Notes: []string{"a\nb"},
 			Series: []series{
 				{offCase, direct, "µs", []float64{10, 12, 11}},
-				{offCase, product, "µs", []float64{20, 22, 21}},
-				{offCase, carried, "µs", []float64{60, 61, 62}},
-				{offCase, linked, "µs", []float64{60, 61, 62}},
+				{offCase, product, "µs", []float64{60, 61, 62}},
 				{offCase, dashWrap, "µs", []float64{110, 112, 111}},
 				{offCase, bashWrap, "µs", []float64{210, 212, 211}},
 				{offCase, goWrap, "µs", []float64{310, 312, 311}},

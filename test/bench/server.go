@@ -233,7 +233,7 @@ func (b *bench) weigh(c contender, server *program, weight map[string]*series) e
 	pid := server.pid
 	if c.ours {
 		var err error
-		if pid, err = b.shim(product).supervisor(server.pid); err != nil {
+		if pid, err = b.shim.supervisor(server.pid); err != nil {
 			return err
 		}
 	}

@@ -75,7 +75,7 @@ func (b *bench) waitHeld() ([]float64, error) {
 	var programs []*program
 	var groups [][]int
 	for _, mode := range waitModes {
-		p, supervisor, err := b.hold(b.shim(product), mode, b.targets[0].path)
+		p, supervisor, err := b.hold(b.shim, mode, b.targets[0].path)
 		if err != nil {
 			return nil, err
 		}

@@ -64,7 +64,7 @@ func (b *bench) startEither(through, elf string, args ...string) (*program, erro
 	if through == untraced {
 		return start(nil, append([]string{elf}, args...))
 	}
-	return start(append(shimEnv("off", elf), "ENVOYSHIM_HOLD_ON_CRASH=true"), append([]string{b.shim(product).path}, args...))
+	return start(append(shimEnv("off", elf), "ENVOYSHIM_HOLD_ON_CRASH=true"), append([]string{b.shim.path}, args...))
 }
 
 // liveEnvoy starts Envoy and waits for its main loop.
