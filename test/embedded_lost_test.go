@@ -66,6 +66,9 @@ func lostInEveryState(t *testing.T, mode string, cycles int, kinds []string) {
 		eventually(t, "it runs", func() bool { return long(t, s.pid(), rounds) > before+10 })
 	}
 	stop := map[string]string{"gdb": "break ", "lldb": "b "}
+	// lldb selects the thread with the lowest number, which need not be the one at the breakpoint: pids wrap around.
+	const stopped = "script all = lldb.debugger.GetSelectedTarget().process\n" +
+		"script all.SetSelectedThread([t for t in all if t.GetStopReason() == lldb.eStopReasonBreakpoint][0])\n"
 	states := []lossState{
 		{"running", func(t *testing.T, kind string) {
 			c := startClient(t, kind, elf, s.port)
@@ -88,7 +91,7 @@ func lostInEveryState(t *testing.T, mode string, cycles int, kinds []string) {
 			c := startClient(t, kind, elf, s.port, stop[kind]+"again", "continue")
 			steps := map[string]string{
 				"gdb":  "while 1\nstepi\nend",
-				"lldb": "script lldb.debugger.SetAsync(False)\nscript while True: lldb.debugger.HandleCommand('thread step-inst')\n",
+				"lldb": stopped + "script lldb.debugger.SetAsync(False)\nscript while True: lldb.debugger.HandleCommand('thread step-inst')\n",
 			}[kind]
 			from := c.out.len()
 			fmt.Fprintln(c.stdin, steps)
