@@ -54,10 +54,15 @@ func findServer(s Settings) (string, error) {
 
 // serves tells why a client is not served in this mode, if so.
 func (s *supervisor) serves(p protocol) error {
+	rsp := p == gdbProtocol || p == lldbProtocol
 	switch {
+	case s.status.Crash != nil && rsp: // by the watch, in every mode
+		return nil
+	case s.status.Crash != nil && s.delves(p):
+		return fmt.Errorf("process %d is held at %s, which a Delve that attaches would lose; use gdb, or lldb's gdb-remote", s.PID, s.status.Crash.Signal)
 	case s.delves(p) && !delve.Carried():
 		return delve.ErrNotCarried
-	case s.ownServer() && (p == gdbProtocol || p == lldbProtocol), s.delves(p), string(s.Mode) == string(p):
+	case s.ownServer() && rsp, s.delves(p), string(s.Mode) == string(p):
 		return nil
 	case s.ownServer() && p == dapProtocol:
 		_, err := findLLDBDAP()

@@ -26,11 +26,23 @@ type Crash struct {
 	Backtrace []string `json:"backtrace"`
 }
 
-// describeCrash looks at a process that stands at a fatal signal. What cannot be found out is left out.
-func describeCrash(p *tracee.Process, stop tracee.Stop) *Crash {
+// A handledFault is a fault that a handler of the process was given.
+type handledFault struct {
+	tid  int
+	sig  unix.Signal
+	info []byte // siginfo_t
+}
+
+// describeCrash looks at a process that stands at a fatal signal. What cannot be found out is left out. before is the fault that a handler was
+// given last: if it has raised the signal again, as Envoy's does, the reason is that fault's.
+func describeCrash(p *tracee.Process, stop tracee.Stop, before handledFault) *Crash {
 	c := &Crash{Signal: unix.SignalName(stop.Signal), Thread: stop.TID, Name: procfs.Comm(stop.TID)}
 	if info, err := p.Siginfo(stop.TID); err == nil {
 		c.explain(stop.Signal, info)
+		if c.Sender == p.PID() && before.tid == stop.TID && before.sig == stop.Signal {
+			c.explain(stop.Signal, before.info)
+			c.Code += "; raised again by its handler"
+		}
 	}
 	frames := backtrace.Of(p, stop.TID)
 	for i, f := range frames {
@@ -67,6 +79,7 @@ const siKernel = 0x80
 // explain reads siginfo_t: signo, errno and code are the first three ints, the union is at 16.
 func (c *Crash) explain(sig unix.Signal, info []byte) {
 	code := int32(binary.NativeEndian.Uint32(info[8:]))
+	c.Code, c.Sender = "", 0
 	switch {
 	case code <= 0:
 		c.Sender = int(int32(binary.NativeEndian.Uint32(info[16:])))

@@ -25,8 +25,9 @@ type crashWatch struct {
 	exiting func(status unix.WaitStatus, ph phase) // the process is about to end
 
 	process *tracee.Process
-	stop    tracee.Stop // at which it is held
-	crash   *Crash      // what that was; nil while it runs
+	stop    tracee.Stop  // at which it is held
+	crash   *Crash       // what that was; nil while it runs
+	handled handledFault // the last one
 	life    life
 	over    bool
 	err     error
@@ -135,7 +136,20 @@ func (w *crashWatch) ring(bell *os.File) {
 // attend chooses what the process stops for: fatal signals.
 func (w *crashWatch) attend() {
 	w.process.ReportEvents(tracee.Events{})
-	w.process.PassWhen(func(tid int, sig unix.Signal) bool { return !w.process.Fatal(tid, sig) })
+	w.process.PassWhen(w.passes)
+}
+
+// passes tells which signals need no stop, and keeps what is known of a fault that goes to a handler: it may raise it again, without that.
+func (w *crashWatch) passes(tid int, sig unix.Signal) bool {
+	if w.process.Fatal(tid, sig) {
+		return false
+	}
+	if len(codes(sig)) > 0 {
+		if info, err := w.process.Siginfo(tid); err == nil {
+			w.handled = handledFault{tid, sig, info}
+		}
+	}
+	return true
 }
 
 func (w *crashWatch) fatal(stop tracee.Stop) bool {
@@ -150,7 +164,7 @@ func (w *crashWatch) resume() error {
 	case err != nil:
 		return err
 	case stop.Reason == tracee.Exited || stop.Reason == tracee.Killed:
-		w.gone()
+		w.gone(stop)
 		return nil
 	case w.fatal(stop):
 		w.hold(stop)
@@ -161,10 +175,10 @@ func (w *crashWatch) resume() error {
 }
 
 // gone ends the watch of a process that has ended.
-func (w *crashWatch) gone() {
+func (w *crashWatch) gone(stop tracee.Stop) {
 	w.over = true
-	if w.pid == 1 && !w.life.told {
-		w.exiting(0, "")
+	if !w.life.told && (stop.Reason == tracee.Exited || w.pid == 1) {
+		w.exiting(unix.WaitStatus(stop.Status<<8), "")
 	}
 }
 
@@ -172,8 +186,9 @@ func (w *crashWatch) gone() {
 // comes again with its instruction as soon as the process is resumed.
 func (w *crashWatch) hold(stop tracee.Stop) {
 	_ = w.process.Guard()
+	w.life.live = w.life.live || w.life.envoy && workerLives(w.pid)
 	if w.crash == nil || w.stop != stop {
-		w.stop, w.crash = stop, describeCrash(w.process, stop)
+		w.stop, w.crash = stop, describeCrash(w.process, stop, w.handled)
 	}
 }
 
@@ -181,7 +196,7 @@ func (w *crashWatch) hold(stop tracee.Stop) {
 func (w *crashWatch) await() error {
 	alarm := w.process.Alarm()
 	if alarm < 0 {
-		w.gone()
+		w.gone(tracee.Stop{Reason: tracee.Killed})
 		return nil
 	}
 	poll := []unix.PollFd{{Fd: int32(w.bell.Fd()), Events: unix.POLLIN}, {Fd: int32(alarm), Events: unix.POLLIN}}
@@ -244,7 +259,7 @@ func (w *crashWatch) serve(s *embeddedSession) ending {
 	end := endingOf(w.process, served, err)
 	switch served.How {
 	case debugserver.Gone:
-		w.gone()
+		w.gone(served.Stop)
 	case debugserver.DetachedStopped, debugserver.Lost:
 		w.over = true
 	default:
@@ -326,6 +341,9 @@ func (s *supervisor) unwatched(w *crashWatch) {
 	}
 	if w.err == nil || s.session != nil {
 		return // whose end tells the rest
+	}
+	if state, _ := processState(s.PID); state == Exited {
+		return
 	}
 	event(s.log.Error(), evFailed, s.PID).Msgf("watch for a crash: %v; %s runs unwatched", w.err, s.Name)
 	if state, _ := processState(s.PID); state == Held {

@@ -31,6 +31,7 @@ type delveSession struct {
 	onLeft   func(*client, how) // one of several
 	speaks   protocol           // of the first client
 	watch    *crashWatch        // to be let go before; or nil
+	watched  bool               // its users leave it on hold, for a watch to let it run
 
 	said     lastLine // of the server's output
 	mu       sync.Mutex
@@ -47,9 +48,9 @@ type delveSession struct {
 func (s *supervisor) delves(p protocol) bool {
 	switch p {
 	case jsonRPCProtocol:
-		return s.Mode == Debug || s.Mode == Dlv
+		return s.Mode == Debug || s.Mode == Dlv || s.Mode == Off
 	case dapProtocol:
-		return s.Mode == Debug && s.Go || s.Mode == Dlv
+		return (s.Mode == Debug || s.Mode == Off) && s.Go || s.Mode == Dlv
 	}
 	return false
 }
@@ -73,6 +74,7 @@ func (s *supervisor) admitToDelve(c *client) error {
 		speaks:   c.speaks,
 		waiting:  []*client{c},
 		watch:    s.takeWatch(),
+		watched:  s.HoldOnCrash,
 		onServed: func(c *client) { s.do <- func() { s.served(c) } },
 		onLeft:   func(c *client, by how) { s.do <- func() { s.left(c, by) } },
 	}
@@ -181,7 +183,7 @@ func (s *delveSession) run() (end ending) {
 	}
 	server.Wait()
 	err = s.settle(last)
-	return ending{how: endOf(last), attached: s.close(err), err: err}
+	return ending{how: endOf(last), attached: s.close(err), err: err, letRun: s.watched && last.Event == delve.Released}
 }
 
 // hear handles what the server tells until its last words, which are none if it dies.
@@ -238,7 +240,7 @@ func (s *delveSession) settle(last delve.Report) error {
 	err := settle(s.pid, s.signal, Held)
 	switch {
 	case err != nil:
-	case last.Event == delve.Released:
+	case last.Event == delve.Released && !s.watched:
 		err = tracee.Repair(s.pid)
 	default:
 		err = errors.Join(tracee.RestoreText(s.pid), tracee.ClearTraps(s.pid))

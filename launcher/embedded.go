@@ -54,7 +54,7 @@ func endingOf(process *tracee.Process, served debugserver.Ending, err error) end
 		end.how = byExit
 	case debugserver.Lost:
 		end.how, end.err = byLoss, nil // a connection that drops is no failure of ours
-		if err := process.Detach(true); err != nil && !errors.Is(err, tracee.ErrNoProcess) {
+		if err := process.Detach(true); err != nil && !errors.Is(err, tracee.ErrNoProcess) && !errors.Is(err, tracee.ErrGone) {
 			end.err = fmt.Errorf("put process %d back on hold: %w", process.PID(), err)
 		}
 	}

@@ -38,6 +38,7 @@ type externalSession struct {
 	log        zerolog.Logger
 	client     *os.File
 	onAttached func()
+	watched    bool // a client that detaches leaves it on hold, for a watch to let it run: nothing is missed in between
 
 	server     *os.File
 	cmd        *exec.Cmd
@@ -91,6 +92,7 @@ func (s *externalSession) run() (end ending) {
 	defer s.stop()
 	end.how, end.err = s.proxy()
 	end.attached = s.attached
+	end.letRun = s.watched && (end.how == byDetach || end.how == byQuit)
 	switch end.how {
 	case byLoss:
 		if err := s.leave(true); err != nil {
@@ -257,7 +259,7 @@ func (s *externalSession) clientSaid() (how, error) {
 				return s.serverGone()
 			}
 			s.ack()
-			if err := s.leave(false); err != nil {
+			if err := s.leave(s.watched); err != nil {
 				return byCrash, s.serverError(err)
 			}
 			if leaving {

@@ -14,7 +14,11 @@ const limits = "the kubelet kills istio-proxy after 600 s without readiness (sta
 
 // logHeld writes the line that tells a person what to type next.
 func (s *supervisor) logHeld() {
-	e := event(s.log.Info(), evHeld, s.PID).Str("mode", string(s.Mode))
+	level := s.log.Info()
+	if s.status.Crash != nil {
+		level = s.log.Error()
+	}
+	e := event(level, evHeld, s.PID).Str("mode", string(s.Mode))
 	exec := "kubectl exec -i " + s.podArgs() + " -- envoyshim stdio"
 	if s.port == nil {
 		e = e.Str("gdb", fmt.Sprintf("gdb -p %d", s.PID)).
@@ -30,7 +34,7 @@ func (s *supervisor) logHeld() {
 			e = e.Str("gdb", "gdb -ex 'target remote "+addr+"'")
 		}
 		switch {
-		case s.Mode == LLDBPlatform:
+		case s.Mode == LLDBPlatform && s.status.Crash == nil:
 			e = e.Str("lldb", fmt.Sprintf("lldb -o 'platform select remote-linux' -o 'platform connect connect://%s' -o 'process attach --name %s'",
 				addr, procfs.Comm(s.PID)))
 		case s.serves(lldbProtocol) == nil:
@@ -45,13 +49,12 @@ func (s *supervisor) logHeld() {
 			e = e.Str("kubectl", "envoyshim connect"+nearFlag(addr)+" --exec '"+exec+"'")
 		}
 	}
-	e = e.Str("resume", fmt.Sprintf("envoyshim resume --pid %d", s.PID)).
-		Str("limits", limits)
+	e = e.Str("resume", fmt.Sprintf("envoyshim resume --pid %d", s.PID))
 	if c := s.status.Crash; c != nil {
 		c.log(e).Msgf("%s is held at %s in thread %d (%s); attach a debugger, or resume, and the signal takes its course", s.Name, c.Signal, c.Thread, c.Name)
 		return
 	}
-	e.Msgf("%s is held; attach a debugger or resume", s.Name)
+	e.Str("limits", limits).Msgf("%s is held; attach a debugger or resume", s.Name)
 }
 
 // podArgs are the arguments by which kubectl exec finds this container.

@@ -16,8 +16,8 @@ type phase string
 
 const (
 	inLoader      phase = "in the loader"
-	configuring   phase = "configuration, before the admin port"
-	initialising  phase = "initialising: admin is up, workers not started"
+	closed        phase = "start: workers not started, no port open at the end"
+	open          phase = "start: workers not started, ports open"
 	workersPrefix       = "wrk:worker_" // the names of Envoy's workers, which begin when it is initialised
 )
 
@@ -49,9 +49,9 @@ func (l *life) phase(pc func(tid int) (uint64, error), pid, tid int) phase {
 	case l.live || !l.envoy || workerLives(pid):
 		return ""
 	case listens(tid):
-		return initialising
+		return open
 	}
-	return configuring
+	return closed
 }
 
 func workerLives(pid int) bool {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"syscall"
@@ -23,7 +24,11 @@ var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interva
 func openPort(addr string) (net.Listener, error) {
 	config := net.ListenConfig{KeepAliveConfig: keepAlive, Control: giveUpUnacknowledged}
 	config.SetMultipathTCP(false) // whose sockets do not tell every end
-	l, err := config.Listen(context.Background(), "tcp", addr)
+	network := "tcp"
+	if ap, err := netip.ParseAddrPort(addr); err == nil && ap.Addr().Is4() {
+		network = "tcp4" // 0.0.0.0 is no IPv6 address
+	}
+	l, err := config.Listen(context.Background(), network, addr)
 	if errors.Is(err, unix.EADDRINUSE) {
 		return nil, fmt.Errorf("open the debug port %s: another process of this pod listens there; set ENVOYSHIM_LISTEN to a free port: %w", addr, err)
 	}
@@ -128,7 +133,7 @@ func (s *supervisor) admit(c *client) error {
 		return err
 	}
 	// A visitor traces by itself. The watch, which does already, serves a client of lldb's that comes to debug.
-	if s.Server == "" && c.speaks == lldbProtocol && (!s.HoldOnCrash || s.Mode == LLDBPlatform) {
+	if s.Server == "" && c.speaks == lldbProtocol && (!s.HoldOnCrash || s.Mode == LLDBPlatform && s.status.Crash == nil) {
 		return s.admitVisitor(c)
 	}
 	if s.delves(c.speaks) {
@@ -195,6 +200,7 @@ func (s *supervisor) newSession(c *client, socket *os.File) service {
 		log:        s.log,
 		client:     socket,
 		onAttached: onAttached,
+		watched:    s.HoldOnCrash,
 	}
 	if s.watch != nil {
 		return &unwatchedSession{externalSession: external, watch: s.takeWatch()}
@@ -263,7 +269,7 @@ func (s *supervisor) finish(ses service, end ending) {
 	case state == Exited: // loop hears of it
 	case end.crash != nil:
 		s.setCrashed(end.crash)
-	case state == Held:
+	case state == Held && !end.letRun:
 		s.status.Crash = nil
 		s.setHeld()
 	default:

@@ -19,6 +19,7 @@ type ending struct {
 	err       error
 	crash     *Crash // at which the watch holds it
 	unwatched bool   // the watch is over
+	letRun    bool   // it was left on hold for a watch to let it run
 	recorded  func() // called when the supervisor knows it; or nil
 }
 

@@ -154,7 +154,7 @@ func (v Flags) For(name string) (Settings, error) {
 	s.Mode = c.mode(byName("ENVOYSHIM_MODE", v.Mode, name, "off", &c))
 	s.HoldOnCrash = c.boolean("ENVOYSHIM_HOLD_ON_CRASH", v.HoldOnCrash)
 	if s.HoldOnCrash && s.Mode == Pause {
-		c.fail("ENVOYSHIM_HOLD_ON_CRASH", v.HoldOnCrash, "not with ENVOYSHIM_MODE=pause, which traces nothing and opens no port; use debug, gdb, lldb or off")
+		c.fail("ENVOYSHIM_HOLD_ON_CRASH", v.HoldOnCrash, "not with ENVOYSHIM_MODE=pause, which traces nothing and opens no port; use another mode, or off")
 	}
 	guarded := c.boolean("ENVOYSHIM_INSECURE", v.Insecure) || v.TLSDir != ""
 	s.Listen = c.listen(byName("ENVOYSHIM_LISTEN", v.Listen, name, "127.0.0.1:2159", &c), guarded)

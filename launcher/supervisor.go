@@ -49,14 +49,14 @@ type supervisor struct {
 	do       chan func()
 	status   Status
 	watchers map[chan Status]bool
-	timeout  *time.Timer     // running while held and HoldTimeout is set
-	session  service         // the attached client, or nil
-	clients  []string        // addresses of the clients that it serves; only Delve serves several
-	dropped  bool            // the session was told to drop it
-	watch    *crashWatch     // traces it while it runs, or nil
-	dying    unix.WaitStatus // as the watch has seen; 0: it has not
-	phase    phase           // in which it ends
-	replies  sync.WaitGroup  // answers on the way to `envoyshim resume` and the like
+	timeout  *time.Timer      // running while held and HoldTimeout is set
+	session  service          // the attached client, or nil
+	clients  []string         // addresses of the clients that it serves; only Delve serves several
+	dropped  bool             // the session was told to drop it
+	watch    *crashWatch      // traces it while it runs, or nil
+	dying    *unix.WaitStatus // as the watch has seen; nil: it has not
+	phase    phase            // in which it ends
+	replies  sync.WaitGroup   // answers on the way to `envoyshim resume` and the like
 }
 
 // open takes hold of the process and opens the debug port and the control socket. A
@@ -167,51 +167,55 @@ func (s *supervisor) loop() {
 // end before, so that its line comes first, and another for the client to read its debug
 // server's last words.
 func (s *supervisor) exited() {
-	s.serveUntilDetached(50 * time.Millisecond)
-	e := event(s.log.Info(), evExited, s.PID)
+	s.serveUntil(func() bool { return s.detached() && s.watch == nil }, 50*time.Millisecond)
 	// Readable until the parent reaps it; then only the parent knows.
 	if st, err := procfs.ReadStat(s.PID); err == nil && st.State == 'Z' {
-		e = withStatus(e, unix.WaitStatus(st.ExitCode))
-	} else if s.dying != 0 {
-		e = withStatus(e, s.dying)
+		status := unix.WaitStatus(st.ExitCode)
+		s.dying = &status
 	}
-	s.logExited(e)
+	s.logExited()
 	if null, err := unix.Open("/dev/null", unix.O_WRONLY|unix.O_CLOEXEC, 0); err == nil {
 		_ = unix.Dup3(null, 2, 0)
 	}
 	s.setState(Exited)
 	s.replies.Wait()
-	s.serveUntilDetached(2 * time.Second)
+	s.serveUntil(s.detached, 2*time.Second)
 }
 
 // setExiting records how far the process had come, of which the watch is told while it still lives. As PID 1 of a pid namespace it
 // takes this process with it: the line is due at once.
 func (s *supervisor) setExiting(status unix.WaitStatus, ph phase) {
-	s.dying, s.phase = status, ph
+	s.dying, s.phase = &status, ph
 	if s.PID == 1 {
-		s.logExited(withStatus(event(s.log.Info(), evExited, s.PID), status))
+		s.logExited()
 	}
 }
 
-func withStatus(e *zerolog.Event, status unix.WaitStatus) *zerolog.Event {
-	if status.Signaled() {
-		return e.Str("signal", unix.SignalName(status.Signal()))
+func (s *supervisor) logExited() {
+	level := s.log.Info()
+	if s.dying != nil && *s.dying != 0 {
+		level = s.log.Warn()
 	}
-	return e.Int("status", status.ExitStatus())
-}
-
-func (s *supervisor) logExited(e *zerolog.Event) {
+	e := event(level, evExited, s.PID)
+	switch {
+	case s.dying == nil:
+	case s.dying.Signaled():
+		e = e.Str("signal", unix.SignalName(s.dying.Signal()))
+	default:
+		e = e.Int("status", s.dying.ExitStatus())
+	}
 	if s.phase != "" {
 		e = e.Str("phase", string(s.phase))
 	}
 	e.Msg(s.Name + " ended")
 }
 
-// serveUntilDetached serves the loop's functions until no session is left, or not in
-// time.
-func (s *supervisor) serveUntilDetached(limit time.Duration) bool {
+func (s *supervisor) detached() bool { return s.session == nil }
+
+// serveUntil serves the loop's functions until that is done. It reports whether it was in time.
+func (s *supervisor) serveUntil(done func() bool, limit time.Duration) bool {
 	late := time.After(limit)
-	for s.session != nil {
+	for !done() {
 		select {
 		case f := <-s.do:
 			f()
@@ -348,7 +352,7 @@ func (s *supervisor) disconnect() error {
 	}
 	s.dropped = true
 	s.session.drop()
-	if !s.serveUntilDetached(2 * answerTime) {
+	if !s.serveUntil(s.detached, 2*answerTime) {
 		return fmt.Errorf("the debug server of process %d does not answer", s.PID)
 	}
 	return nil

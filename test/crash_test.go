@@ -2,6 +2,7 @@ package test
 
 import (
 	"fmt"
+	"net/rpc/jsonrpc"
 	"os"
 	"slices"
 	"strconv"
@@ -74,13 +75,52 @@ var crashes = []struct {
 	{"- stack", "SIGSEGV", "address not mapped", []string{"#0 deeper+", "#1 deeper+"}},
 	{"t segv", "SIGSEGV", "address not mapped", []string{"#0 boom+", "#1 middle+", "#2 outer+", "#3 second+"}},
 	{"t abort", "SIGABRT", "sent by a process", []string{" abort+", " boom+", " second+"}},
-	{"p segv", "SIGSEGV", "sent by a process", []string{"#0 boom+", "#1 middle+"}},
+	{"p segv", "SIGSEGV", "address not mapped; raised again by its handler", []string{"#0 boom+", "#1 middle+"}},
 	{"p abort", "SIGABRT", "sent by a process", []string{" abort+", " boom+"}},
-	{"p trap", "SIGTRAP", "sent by a process", []string{"#0 boom+", "#1 middle+"}},
+	{"p trap", "SIGTRAP", "breakpoint instruction; raised again by its handler", []string{"#0 boom+", "#1 middle+"}},
 	{"o segv", "SIGSEGV", "address not mapped", []string{"#0 boom+", "#1 middle+"}},
-	{"tp fpe", "SIGFPE", "sent by a process", []string{"#0 boom+", " second+"}},
+	{"tp fpe", "SIGFPE", "integer division by zero; raised again by its handler", []string{"#0 boom+", " second+"}},
 	{"p stack", "SIGSEGV", "", []string{"#0 deeper+"}},
-	{"pa stack", "SIGSEGV", "sent by a process", []string{"#0 deeper+"}},
+	{"pa stack", "SIGSEGV", "address not mapped; raised again by its handler", []string{"#0 deeper+"}},
+	{"p null", "SIGSEGV", "address not mapped; raised again by its handler", []string{" 0x0 ", " boom+", " middle+"}},
+}
+
+// The crash that a debugged start was about comes right behind the detach: in no mode is it missed.
+func TestACrashRightBehindADetach(t *testing.T) {
+	for mode := range clients {
+		t.Run(mode, func(t *testing.T) {
+			s := watchedBy(t, []string{install(t, "envoy")}, mode, crasher(t), nil, "-", "segv")
+			_, from := s.eventFrom("held", 0)
+			contains(t, clients[mode](t, crasher(t), s.port, "detach"), "detached")
+			s.crashed("SIGSEGV", from)
+		})
+	}
+}
+
+// Delve would lose the signal: it is told which debuggers would not.
+func TestDelveAtACrash(t *testing.T) {
+	s := watched(t, crasher(t), "-", "raise", "11")
+	s.crashed("SIGSEGV", 0)
+	client := jsonrpc.NewClient(dial(t, s.port))
+	defer client.Close()
+	if err := client.Call("RPCServer.SetApiVersion", map[string]int{"APIVersion": 2}, &struct{}{}); err == nil || !strings.Contains(err.Error(), "held at SIGSEGV") {
+		t.Errorf("the call ends with %v", err)
+	}
+	contains(t, gdb(t, crasher(t), "target remote "+s.port, "print $_siginfo.si_signo", "continue"), "= 11", "SIGSEGV")
+	if st := s.status(); st.Signal() != syscall.SIGSEGV {
+		t.Fatalf("wait status %#x", st)
+	}
+}
+
+// The log tells how it ended, though its parent has reaped it by then.
+func TestAnEndUnderWatchHasItsStatus(t *testing.T) {
+	for range 10 {
+		s := watched(t, "/bin/true")
+		s.status()
+		if e := s.event("exited"); e["status"] != 0.0 {
+			t.Fatalf("%v", e)
+		}
+	}
 }
 
 // Whatever it dies of, it is held before; when it is resumed it dies of it, and the parent sees what it would have seen.
@@ -690,11 +730,11 @@ func TestPhaseOfAFailedStart(t *testing.T) {
 		then  unix.Signal // sent when the admin port answers
 		phase string
 	}{
-		{what: "no configuration", elf: envoy, args: []string{"-c", dir + "/nowhere.json"}, phase: "configuration, before the admin port"},
-		{what: "a broken bootstrap", elf: envoy, args: []string{"--config-yaml", `{"admin": 7}`}, phase: "configuration, before the admin port"},
-		{what: "a wrong flag", elf: envoy, args: []string{"--no-such-flag"}, phase: "configuration, before the admin port"},
+		{what: "no configuration", elf: envoy, args: []string{"-c", dir + "/nowhere.json"}, phase: "start: workers not started, no port open at the end"},
+		{what: "a broken bootstrap", elf: envoy, args: []string{"--config-yaml", `{"admin": 7}`}, phase: "start: workers not started, no port open at the end"},
+		{what: "a wrong flag", elf: envoy, args: []string{"--no-such-flag"}, phase: "start: workers not started, no port open at the end"},
 		{what: "a library that is missing", elf: envoy, args: []string{"-c", "x"}, env: []string{"LD_PRELOAD=" + dir + "/no.so", "LD_LIBRARY_PATH=" + badLibrary(t)}, phase: "in the loader"},
-		{what: "no answer of xDS", elf: envoy, args: []string{"--config-yaml", hole}, then: unix.SIGKILL, phase: "initialising: admin is up, workers not started"},
+		{what: "no answer of xDS", elf: envoy, args: []string{"--config-yaml", hole}, then: unix.SIGKILL, phase: "start: workers not started, ports open"},
 		{what: "live", elf: envoy, args: []string{"--config-yaml", bootstrap(taken)}, then: unix.SIGKILL, phase: ""},
 	} {
 		t.Run(c.what, func(t *testing.T) {
@@ -724,7 +764,7 @@ func TestPhaseOfAFailedStart(t *testing.T) {
 	t.Run("under pilot-agent", func(t *testing.T) {
 		a := startAgent(t, "off", realEnvoyForAll(t), "ENVOYSHIM_HOLD_ON_CRASH=true", "ENVOYSHIM_ENVOY_ARGS=--no-such-option")
 		e := a.event("exited")
-		if e.num("status") != 1 || e.str("phase") != "configuration, before the admin port" {
+		if e.num("status") != 1 || e.str("phase") != "start: workers not started, no port open at the end" {
 			t.Errorf("exited %v", e)
 		}
 		a.status()
@@ -735,7 +775,7 @@ func TestPhaseOfAFailedStart(t *testing.T) {
 		awaitLive(t, taken)
 		s := watched(t, envoy, append([]string{"--config-yaml", bootstrap(taken)}, flags...)...)
 		s.status()
-		if got := s.event("exited").str("phase"); got != "configuration, before the admin port" {
+		if got := s.event("exited").str("phase"); got != "start: workers not started, no port open at the end" {
 			t.Errorf("phase %q", got)
 		}
 		_ = unix.Kill(first.pid(), unix.SIGTERM)

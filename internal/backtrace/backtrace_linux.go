@@ -61,7 +61,7 @@ func Of(p Process, tid int) []Frame {
 		}
 		frames, sites = append(frames, s.modules.frame(s.regs.pc, site)), append(sites, site)
 		var ok bool
-		if exact, ok = s.up(site, len(frames) == 1); !ok {
+		if exact, ok = s.up(site, exact); !ok {
 			break
 		}
 	}
@@ -78,23 +78,24 @@ type stack struct {
 	regs    registers
 }
 
-// up goes to the caller. exact: it was interrupted there by a signal; else it has called.
-func (s *stack) up(site uint64, first bool) (exact, ok bool) {
+// up goes to the caller. interrupted: the frame is where a signal came, and may be nowhere, after a call of address 0. exact: the caller's is
+// such a frame; else it has called.
+func (s *stack) up(site uint64, interrupted bool) (exact, ok bool) {
 	before := s.regs
 	var code [len(sigreturn)]byte
 	if s.read(s.regs.pc, code[:]) && code == sigreturn {
-		return true, s.leaveHandler() && s.regs.pc != 0
+		return true, s.leaveHandler()
 	}
 	m := s.modules.at(site)
 	switch {
-	case m == nil && first && s.calledNothing():
+	case m == nil && interrupted && s.calledNothing():
 	case m != nil && s.byCFI(m, site):
 	case s.byFramePointer():
 	default:
 		return false, false
 	}
 	// A stack grows downwards: whoever called is above.
-	return false, s.regs.pc != 0 && (s.regs.sp() > before.sp() || first && s.regs.sp() == before.sp() && s.regs.pc != before.pc)
+	return false, s.regs.pc != 0 && (s.regs.sp() > before.sp() || interrupted && s.regs.sp() == before.sp() && s.regs.pc != before.pc)
 }
 
 // byFramePointer follows the frame pointer: it points to the caller's, and above that is the return address. The procedure call standards of
