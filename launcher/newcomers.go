@@ -11,8 +11,8 @@ import (
 
 // How many clients there may be: each takes a descriptor, a visitor also a thread.
 const (
-	maxNewcomers = 256 // have not said what they are, or are being refused
-	maxVisitors  = 16  // speak lldb's dialect, and have not attached the process
+	maxNewcomers = 64 // have not said what they are, or are being refused
+	maxVisitors  = 16 // speak lldb's dialect, and have not attached the process
 )
 
 // A crowd is clients that do not debug. When there are too many, the one that came first goes, so that

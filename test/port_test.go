@@ -254,9 +254,13 @@ func TestTenThousandConnections(t *testing.T) {
 		}
 	}()
 	s.err.await(t, "connection closed")
-	for range 3 {
+	for tries, served := 0, 0; served < 3; tries++ { // a client that is slow to speak may have to come again
 		out := gdb(t, probe(t), "target remote "+s.port, "info registers rip", "disconnect")
-		contains(t, out, "rip ")
+		if strings.Contains(out, "rip ") {
+			served++
+		} else if tries > 50 {
+			t.Fatalf("a good client is not served:\n%s", out)
+		}
 	}
 	close(stop)
 	made := <-ended
