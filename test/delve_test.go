@@ -26,6 +26,14 @@ func dlv(t testing.TB, port string, commands ...string) *process {
 	return dlvCommand(t, exec.Command(cached(t, "dlv/dlv"), "connect", port), commands...)
 }
 
+// dlvAtAgain is dlv at its breakpoint in main.again of gocrowd.
+func dlvAtAgain(t testing.TB, port string) *process {
+	t.Helper()
+	p := dlv(t, port, "break main.again", "continue")
+	p.out.await(t, "> [Breakpoint 1] main.again()")
+	return p
+}
+
 func dlvCommand(t testing.TB, cmd *exec.Cmd, commands ...string) *process {
 	t.Helper()
 	stdin, err := cmd.StdinPipe()
@@ -300,8 +308,7 @@ func TestDelveTakesTurnsWithTheOthers(t *testing.T) {
 	supervisor := s.supervisor()
 	turns := []func(t *testing.T, lost bool){
 		func(t *testing.T, lost bool) {
-			p := dlv(t, s.port, "break main.again", "continue")
-			p.out.await(t, "> [Breakpoint 1] main.again()")
+			p := dlvAtAgain(t, s.port)
 			if lost {
 				_ = unix.Kill(p.pid(), unix.SIGKILL)
 				return
@@ -381,8 +388,7 @@ func TestDelveTakesTurnsWithTheOthers(t *testing.T) {
 // Clients of Delve share its server; others are told who is there.
 func TestDelveServesSeveralAtOnce(t *testing.T) {
 	s := hold(t, "debug", gocrowd(t))
-	first := dlv(t, s.port, "break main.again", "continue")
-	first.out.await(t, "> [Breakpoint 1] main.again()")
+	first := dlvAtAgain(t, s.port)
 	_, from := s.eventFrom("attached", 0)
 	_, conn := goEdit(t, s.port, "main.main")
 	e, from := s.eventFrom("attached", from)
@@ -427,8 +433,7 @@ func TestDelvesServerIsKilled(t *testing.T) {
 	for _, where := range []string{"breakpoint", "running"} {
 		t.Run(where, func(t *testing.T) {
 			s := hold(t, "debug", gocrowd(t))
-			p := dlv(t, s.port, "break main.again", "continue")
-			p.out.await(t, "> [Breakpoint 1] main.again()")
+			p := dlvAtAgain(t, s.port)
 			if where == "running" {
 				p.say("clearall", "break main.main", "continue") // one that is in memory and not hit
 				works(t, s.pid())
@@ -455,13 +460,11 @@ func TestDelvesServerIsKilled(t *testing.T) {
 // A server that does not answer is killed by disconnect.
 func TestDelvesServerHangs(t *testing.T) {
 	s := hold(t, "debug", gocrowd(t))
-	p := dlv(t, s.port, "break main.again", "continue")
-	p.out.await(t, "> [Breakpoint 1] main.again()")
+	p := dlvAtAgain(t, s.port)
 	_ = unix.Kill(delveServers(t, s.supervisor())[0], unix.SIGSTOP)
 	contains(t, run(t, cli(t), "disconnect", "--pid", strconv.Itoa(s.pid())), "held")
 	s.onHold(s.pid())
-	p = dlv(t, s.port, "break main.again", "continue")
-	p.out.await(t, "> [Breakpoint 1] main.again()")
+	p = dlvAtAgain(t, s.port)
 	p.say("exit -d", "y")
 	_, from := s.eventFrom("held", 0)
 	_, from = s.eventFrom("held", from)
@@ -475,8 +478,7 @@ func TestDelveWithoutItsSupervisor(t *testing.T) {
 	for _, where := range []string{"breakpoint", "running"} {
 		t.Run(where, func(t *testing.T) {
 			s := hold(t, "debug", gocrowd(t))
-			p := dlv(t, s.port, "break main.again", "continue")
-			p.out.await(t, "> [Breakpoint 1] main.again()")
+			p := dlvAtAgain(t, s.port)
 			if where == "running" {
 				p.say("condition 1 worker > 99", "continue")
 				works(t, s.pid())
@@ -497,8 +499,7 @@ func TestDelveWithoutItsSupervisor(t *testing.T) {
 // A program that is killed while Delve's client looks at it ends at once, and its parent is told.
 func TestKilledUnderDelve(t *testing.T) {
 	s := hold(t, "debug", gocrowd(t))
-	p := dlv(t, s.port, "break main.again", "continue")
-	p.out.await(t, "> [Breakpoint 1] main.again()")
+	dlvAtAgain(t, s.port)
 	awaitGuard(t, s.pid())
 	_ = unix.Kill(s.pid(), unix.SIGKILL)
 	if st := s.status(); !st.Signaled() || st.Signal() != unix.SIGKILL {
@@ -595,8 +596,7 @@ func TestDelveUnderAPodsConditions(t *testing.T) {
 			e.leave()
 			_, from = s.eventFrom("resumed", from)
 			s.out.await(t, "main")
-			p = dlv(t, s.port, "break main.again", "continue")
-			p.out.await(t, "> [Breakpoint 1] main.again()")
+			p = dlvAtAgain(t, s.port)
 			p.say("exit", "y", "y")
 			if e, _ := s.eventFrom("detached", from); e.str("by") != "kill" {
 				t.Fatalf("detached by %q", e.str("by"))

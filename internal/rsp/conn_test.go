@@ -111,14 +111,19 @@ func TestBinaryData(t *testing.T) {
 	}
 }
 
-func TestASilentClient(t *testing.T) {
-	c, client := server(t)
+func pipe(t *testing.T) (r, w *os.File) {
+	t.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
-	defer w.Close()
+	t.Cleanup(func() { _, _ = r.Close(), w.Close() })
+	return r, w
+}
+
+func TestASilentClient(t *testing.T) {
+	c, client := server(t)
+	r, w := pipe(t)
 	var seen []string
 	c.LookAfter(func() int {
 		seen = append(seen, "idle")
@@ -135,12 +140,7 @@ func TestASilentClient(t *testing.T) {
 
 func TestAClientThatDoesNotRead(t *testing.T) {
 	c, client := server(t)
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	defer w.Close()
+	r, w := pipe(t)
 	alarms := 0
 	c.LookAfter(func() int {
 		if alarms == 0 {

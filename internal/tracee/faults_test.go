@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -162,9 +161,25 @@ func TestAnInitDiesOfItsFault(t *testing.T) {
 
 func awaitEnd(t *testing.T, pid int) {
 	t.Helper()
-	for end := time.Now().Add(patience); alive(pid); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err == unix.ESRCH {
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}} // at its end (pidfd_open(2))
+	for {
+		n, err := unix.Poll(poll, int(patience.Milliseconds()))
+		if err != nil && err != unix.EINTR {
+			t.Fatal(err)
+		}
+		if err == nil && n == 0 {
 			t.Fatalf("process %d does not end", pid)
+		}
+		if n == 1 {
+			return
 		}
 	}
 }
