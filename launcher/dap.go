@@ -40,7 +40,7 @@ func findLLDBDAP() (string, error) {
 
 func (s *dapSession) serves() protocol { return dapProtocol }
 
-func (s *dapSession) drop() { _ = unix.Shutdown(int(s.editor.Fd()), unix.SHUT_RDWR) }
+func (s *dapSession) drop() { shutdown(s.editor) }
 
 // run serves the editor until it, lldb-dap or the process is gone.
 func (s *dapSession) run() ending {
@@ -49,12 +49,11 @@ func (s *dapSession) run() ending {
 	if err != nil {
 		return ending{how: byCrash, err: err}
 	}
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	ours, theirs, err := socketPair("lldb-dap")
 	if err != nil {
-		return ending{how: byCrash, err: fmt.Errorf("create a socket pair: %w", err)}
+		return ending{how: byCrash, err: err}
 	}
-	s.client = os.NewFile(uintptr(pair[0]), "lldb-dap")
-	theirs := os.NewFile(uintptr(pair[1]), "lldb-dap's end")
+	s.client = ours
 	adapter := exec.Command(path)
 	adapter.Stdout = s.editor
 	adapter.ExtraFiles = []*os.File{theirs} // fd 3

@@ -63,9 +63,7 @@ type externalSession struct {
 func (s *externalSession) serves() protocol { return s.backend.serves }
 
 // drop ends the session as if the client had gone.
-func (s *externalSession) drop() {
-	_ = unix.Shutdown(int(s.client.Fd()), unix.SHUT_RDWR)
-}
+func (s *externalSession) drop() { shutdown(s.client) }
 
 // run serves the client until it, its server or the process is gone.
 func (s *externalSession) run() (end ending) {
@@ -115,12 +113,11 @@ func (s *externalSession) halt() error {
 
 // start launches the debug server on one end of a socket pair.
 func (s *externalSession) start() error {
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	ours, theirs, err := socketPair("debug server")
 	if err != nil {
-		return fmt.Errorf("create a socket pair: %w", err)
+		return err
 	}
-	s.server = os.NewFile(uintptr(pair[0]), "debug server")
-	theirs := os.NewFile(uintptr(pair[1]), "debug server's end")
+	s.server = ours
 	defer theirs.Close()
 	s.cmd = s.backend.command(s.path, s.pid, theirs)
 	s.said.log = s.log

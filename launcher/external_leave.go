@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -72,20 +70,18 @@ func (s *externalSession) hides(payload []byte) bool {
 	}
 	delete(s.strays, tid)
 	st, err := procfs.ReadStatus(s.pid)
-	s.guarded = err == nil && st.ShdPnd&(1<<(unix.SIGSTOP-1)) != 0
+	s.guarded = err == nil && st.Pends(unix.SIGSTOP)
 	return true
 }
 
 // threadsOf lists the threads of a process.
 func threadsOf(pid int) map[int]bool {
-	tasks, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
-	tids := map[int]bool{}
-	for _, task := range tasks {
-		if tid, err := strconv.Atoi(task.Name()); err == nil {
-			tids[tid] = true
-		}
+	all := map[int]bool{}
+	tids, _ := procfs.Threads(pid)
+	for _, tid := range tids {
+		all[tid] = true
 	}
-	return tids
+	return all
 }
 
 // leave takes the client's place: it stops the process if it runs, takes out the

@@ -1,9 +1,9 @@
 package launcher
 
 import (
-	"bytes"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -55,14 +55,8 @@ func (l *life) phase(pc func(tid int) (uint64, error), pid, tid int) phase {
 }
 
 func workerLives(pid int) bool {
-	tasks, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
-	for _, t := range tasks {
-		comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/comm", pid, t.Name()))
-		if bytes.HasPrefix(comm, []byte(workersPrefix)) {
-			return true
-		}
-	}
-	return false
+	tids, _ := procfs.Threads(pid)
+	return slices.ContainsFunc(tids, func(tid int) bool { return strings.HasPrefix(procfs.Comm(tid), workersPrefix) })
 }
 
 // inMapping reports whether an address lies in the file whose mapping begins at base.

@@ -1,5 +1,12 @@
 package launcher
 
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
 // how says how a session came to its end.
 type how string
 
@@ -28,4 +35,13 @@ type service interface {
 	run() ending
 	drop()
 	serves() protocol
+}
+
+// socketPair makes a pair of stream sockets, one of them for the child of that name (socketpair(2)). They block: sessions wait by themselves.
+func socketPair(name string) (ours, theirs *os.File, err error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("create a socket pair: %w", err)
+	}
+	return os.NewFile(uintptr(pair[0]), name), os.NewFile(uintptr(pair[1]), name+"'s end"), nil
 }

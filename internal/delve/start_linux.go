@@ -35,16 +35,12 @@ func Start(pid int, output io.Writer) (*Server, error) {
 		return nil, err
 	}
 	defer program.Close()
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("create a socket pair: %w", err)
-	}
-	theirs := os.NewFile(uintptr(pair[1]), "server's end")
-	defer theirs.Close()
-	conn, err := NewConn(os.NewFile(uintptr(pair[0]), "supervisor's end"))
+	ours, theirs, err := carried.SocketPair(unix.SOCK_SEQPACKET)
 	if err != nil {
 		return nil, err
 	}
+	defer theirs.Close()
+	conn := &Conn{ours}
 	cmd := &exec.Cmd{
 		Path:       carried.Path(program),
 		Args:       []string{Name, strconv.Itoa(pid)},

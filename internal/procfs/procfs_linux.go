@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // Stat is what /proc/PID/stat tells (proc_pid_stat(5)).
@@ -113,6 +114,24 @@ func second(f []string) int {
 	}
 	n, _ := strconv.Atoi(f[1])
 	return n
+}
+
+// Pends reports a signal in the queue of the whole process, not in that of one thread.
+func (s Status) Pends(sig syscall.Signal) bool { return s.ShdPnd&(1<<(sig-1)) != 0 }
+
+// Threads lists the thread ids of a process, in the order of /proc (proc_pid_task(5)).
+func Threads(pid int) ([]int, error) {
+	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	if err != nil {
+		return nil, err
+	}
+	var tids []int
+	for _, task := range tasks {
+		if tid, err := strconv.Atoi(task.Name()); err == nil {
+			tids = append(tids, tid)
+		}
+	}
+	return tids, nil
 }
 
 // Comm returns the command name of pid, or "?" when it is gone.

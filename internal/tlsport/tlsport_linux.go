@@ -69,7 +69,7 @@ func Start(dir, godebug string, stderr io.Writer) (*Terminator, error) {
 }
 
 func (t *Terminator) start() error {
-	ours, theirs, err := socketPair(unix.SOCK_SEQPACKET)
+	ours, theirs, err := carried.SocketPair(unix.SOCK_SEQPACKET)
 	if err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func (t *Terminator) Close() {
 // Pass gives a connection to the program and returns what stands for it from now on. Its first bytes are for [Greet]; to close it
 // is to break off the handshake. The program keeps the connection alive as given here: package net would by its defaults.
 func (t *Terminator) Pass(conn syscall.Conn, alive net.KeepAliveConfig) (net.Conn, error) {
-	ours, theirs, err := socketPair(unix.SOCK_STREAM)
+	ours, theirs, err := carried.SocketPair(unix.SOCK_STREAM)
 	if err != nil {
 		return nil, err
 	}
@@ -178,20 +178,4 @@ func Greet(conn net.Conn) (string, error) {
 		return "", errors.New(g.Error)
 	}
 	return g.Name, nil
-}
-
-// socketPair makes a pair of Unix sockets, one of them for a child (socketpair(2)).
-func socketPair(kind int) (*net.UnixConn, *os.File, error) {
-	pair, err := unix.Socketpair(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, os.NewSyscallError("socketpair", err)
-	}
-	ours, theirs := os.NewFile(uintptr(pair[0]), "ours"), os.NewFile(uintptr(pair[1]), "theirs")
-	defer ours.Close()
-	conn, err := net.FileConn(ours)
-	if err != nil {
-		_ = theirs.Close()
-		return nil, nil, err
-	}
-	return conn.(*net.UnixConn), theirs, nil
 }

@@ -225,7 +225,7 @@ func (p *Process) Guard() error {
 // stopPends reports a SIGSTOP in the queue (proc_pid_status(5), ShdPnd).
 func (p *Process) stopPends() bool {
 	st, err := procfs.ReadStatus(p.pid)
-	return err == nil && st.ShdPnd&(1<<(unix.SIGSTOP-1)) != 0
+	return err == nil && st.Pends(unix.SIGSTOP)
 }
 
 // forgetStops drops the SIGSTOPs of ours that threads have taken and not told.

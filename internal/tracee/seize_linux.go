@@ -3,8 +3,6 @@ package tracee
 import (
 	"errors"
 	"fmt"
-	"os"
-	"strconv"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -49,13 +47,12 @@ func (p *Process) seize() error {
 func (p *Process) seizeThreads() error {
 	for found := true; found; {
 		found = false
-		tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", p.pid))
+		tids, err := procfs.Threads(p.pid)
 		if err != nil {
 			return fmt.Errorf("list the threads of process %d: %w", p.pid, err)
 		}
-		for _, task := range tasks {
-			tid, err := strconv.Atoi(task.Name())
-			if err != nil || p.threads[tid] != nil {
+		for _, tid := range tids {
+			if p.threads[tid] != nil {
 				continue
 			}
 			switch err := ptrace(unix.PTRACE_SEIZE, tid, seizeOptions); {

@@ -2,10 +2,9 @@ package tracee
 
 import (
 	"fmt"
-	"os"
 	"runtime"
-	"strconv"
 
+	"github.com/envoyshim/envoyshim/internal/procfs"
 	"golang.org/x/sys/unix"
 )
 
@@ -18,17 +17,13 @@ const breakpointSize = 1
 // and its correction leaves the program counter behind the breakpoint, inside the real
 // instruction. The process stays in group-stop.
 func StepBack(pid int, addr uint64) error {
-	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	tids, err := procfs.Threads(pid)
 	if err != nil {
 		return err
 	}
 	runtime.LockOSThread() // ptrace requests come from the thread that seized
 	defer runtime.UnlockOSThread()
-	for _, task := range tasks {
-		tid, err := strconv.Atoi(task.Name())
-		if err != nil {
-			continue
-		}
+	for _, tid := range tids {
 		if err := stepBack(tid, addr); err != nil && err != unix.ESRCH {
 			return fmt.Errorf("thread %d: %w", tid, err)
 		}

@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -211,9 +210,8 @@ func (s *server) letGo() {
 
 // traced reports that a thread of the process is.
 func (s *server) traced() bool {
-	tasks, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", s.pid))
-	return slices.ContainsFunc(tasks, func(task os.DirEntry) bool {
-		tid, _ := strconv.Atoi(task.Name())
+	tids, _ := procfs.Threads(s.pid)
+	return slices.ContainsFunc(tids, func(tid int) bool {
 		st, err := procfs.ReadStatus(tid)
 		return err == nil && st.TracerPid != 0
 	})
@@ -259,7 +257,7 @@ func (s *server) halt() error {
 // die of it. A step of the thread that takes it ends there, before any instruction.
 func (s *server) takeTrap(state *api.DebuggerState) error {
 	for _, t := range state.Threads {
-		if st, err := procfs.ReadStatus(s.pid); err != nil || st.ShdPnd&(1<<(unix.SIGTRAP-1)) == 0 {
+		if st, err := procfs.ReadStatus(s.pid); err != nil || !st.Pends(unix.SIGTRAP) {
 			return nil
 		}
 		if _, err := s.control.SwitchThread(t.ID); err != nil {
