@@ -460,11 +460,11 @@ func TestDelvesServerIsKilled(t *testing.T) {
 // A server that does not answer is killed by disconnect.
 func TestDelvesServerHangs(t *testing.T) {
 	s := hold(t, "debug", gocrowd(t))
-	p := dlvAtAgain(t, s.port)
+	dlvAtAgain(t, s.port)
 	_ = unix.Kill(delveServers(t, s.supervisor())[0], unix.SIGSTOP)
 	contains(t, run(t, cli(t), "disconnect", "--pid", strconv.Itoa(s.pid())), "held")
 	s.onHold(s.pid())
-	p = dlvAtAgain(t, s.port)
+	p := dlvAtAgain(t, s.port)
 	p.say("exit -d", "y")
 	_, from := s.eventFrom("held", 0)
 	_, from = s.eventFrom("held", from)
