@@ -1,4 +1,4 @@
-# make build   bin/envoyshim (GOARCH=arm64 make build for arm64)
+# make build   bin/envoyshim (GOARCH=arm64 make build for arm64), bin/kubectl-envoyshim for this machine
 # make demo    the whole story with real parts
 # make test    everything that is proven, what CI runs
 # make bench   BENCHMARKS.md: measured beside gdbserver, lldb-server and wrapper scripts
@@ -19,6 +19,7 @@ SESSIONS := GDB|LLDB|DAP|RunToTheEnd|FirstStop|QuitLets|LostClient|LaterAttach|O
 # Inside it lie, compressed, the programs of CARRIED (internal/carried). -E chooses the early entry: internal/early/README.md.
 build: $(CARRIED:%=%.gz)
 	CGO_ENABLED=0 GOOS=linux GOARCH=$(GOARCH) go build -buildvcs=auto -tags carried -trimpath -ldflags '-s -w -E envoyshim_entry' -o bin/envoyshim .
+	CGO_ENABLED=0 go build -buildvcs=auto -trimpath -ldflags '-s -w' -o bin/kubectl-envoyshim ./cmd/kubectl-envoyshim
 
 $(CARRIED:%=%.gz): %.gz: FORCE
 	CGO_ENABLED=0 GOOS=linux GOARCH=$(GOARCH) go build -buildvcs=false -trimpath -ldflags '-s -w' -o bin/$* ./$*
@@ -133,6 +134,8 @@ lint:
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
 	go vet ./...
 	GOARCH=arm64 go vet ./...
+	GOOS=darwin go build ./...
+	GOOS=windows go build ./...
 	go run $(STATICCHECK) ./...
 	go mod tidy -diff
 

@@ -1,3 +1,5 @@
+//go:build linux
+
 package launcher
 
 import (
@@ -28,7 +30,7 @@ func (s *supervisor) logHeld() {
 		e = e.Str("listen", s.listen)
 		if s.tls != nil {
 			addr = nearAddress(s.listen) // where connect serves debuggers
-			e = e.Str("connect", "envoyshim connect"+nearFlag(addr)+" --tls-dir DIR "+remoteAddress(s.listen))
+			e = e.Str("connect", "kubectl-envoyshim connect"+nearFlag(addr)+" --tls-dir DIR "+remoteAddress(s.listen))
 		}
 		if s.serves(gdbProtocol) == nil {
 			e = e.Str("gdb", "gdb -ex 'target remote "+addr+"'")
@@ -46,7 +48,7 @@ func (s *supervisor) logHeld() {
 		if s.serves(gdbProtocol) == nil {
 			e = e.Str("kubectl", "gdb -ex 'target remote | "+exec+"'")
 		} else {
-			e = e.Str("kubectl", "envoyshim connect"+nearFlag(addr)+" --exec '"+exec+"'")
+			e = e.Str("kubectl", "kubectl-envoyshim connect"+nearFlag(addr)+" --exec '"+exec+"'")
 		}
 	}
 	e = e.Str("resume", fmt.Sprintf("envoyshim resume --pid %d", s.PID))
@@ -69,7 +71,7 @@ func (s *supervisor) podArgs() string {
 	return pod + " -c istio-proxy"
 }
 
-// nearAddress is where `envoyshim connect` serves debuggers: at the port's own number, which lldb's platform tells them.
+// nearAddress is where `kubectl envoyshim connect` serves debuggers: at the port's own number, which lldb's platform tells them.
 func nearAddress(listen string) string {
 	_, port, _ := net.SplitHostPort(listen)
 	return net.JoinHostPort("127.0.0.1", port)

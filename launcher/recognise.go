@@ -1,3 +1,5 @@
+//go:build linux
+
 package launcher
 
 import (
@@ -59,7 +61,7 @@ func recognise(first []byte) (p protocol, known bool) {
 var errUnknownProtocol = errors.New("that is the beginning of no debugger's protocol")
 
 // errTLS means that a client speaks TLS to a port in the clear. That begins with a record of the type handshake (RFC 8446, section 5.1).
-var errTLS = errors.New("it speaks TLS, and this port is in the clear; set ENVOYSHIM_TLS_DIR, or `envoyshim connect` without --tls-dir")
+var errTLS = errors.New("it speaks TLS, and this port is in the clear; set ENVOYSHIM_TLS_DIR, or `kubectl envoyshim connect` without --tls-dir")
 
 const tlsOpening = "\x16\x03"
 

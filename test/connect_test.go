@@ -228,11 +228,11 @@ func TestConnectUsage(t *testing.T) {
 	defer taken.Close()
 	dir := newAuthority(t).dir("alice", nil)
 	for args, want := range map[string]result{
-		"":                                      {"", "envoyshim: name either HOST:PORT or --exec; see envoyshim --help", 2},
-		"h:1 --exec true":                       {"", "envoyshim: name either HOST:PORT or --exec; see envoyshim --help", 2},
-		"--exec true --tls-dir " + dir:          {"", "envoyshim: --tls-dir and --server-name are for HOST:PORT, together; see envoyshim --help", 2},
-		"h:1 --server-name x":                   {"", "envoyshim: --tls-dir and --server-name are for HOST:PORT, together; see envoyshim --help", 2},
-		"h":                                     {"", "envoyshim: address h: missing port in address; see envoyshim --help", 2},
+		"":                                      {"", "envoyshim: name either HOST:PORT or --exec; see kubectl envoyshim --help", 2},
+		"h:1 --exec true":                       {"", "envoyshim: name either HOST:PORT or --exec; see kubectl envoyshim --help", 2},
+		"--exec true --tls-dir " + dir:          {"", "envoyshim: --tls-dir and --server-name are for HOST:PORT, together; see kubectl envoyshim --help", 2},
+		"h:1 --server-name x":                   {"", "envoyshim: --tls-dir and --server-name are for HOST:PORT, together; see kubectl envoyshim --help", 2},
+		"h":                                     {"", "envoyshim: address h: missing port in address; see kubectl envoyshim --help", 2},
 		"--exec true|cat":                       {"", `envoyshim: "true|cat" is no command: words quoted as in a shell, with no pipes or redirections`, 1},
 		"--exec /nonexistent/kubectl":           {"", `envoyshim: exec: "/nonexistent/kubectl": stat /nonexistent/kubectl: no such file or directory`, 1},
 		"h:1 --listen 0.0.0.0:0":                {"", `envoyshim: listen on "0.0.0.0:0": debuggers are served on this machine only; name a loopback address, as 127.0.0.1:2159`, 1},
@@ -240,7 +240,7 @@ func TestConnectUsage(t *testing.T) {
 		"h:1 --tls-dir /nonexistent":            {"", "envoyshim: open /nonexistent/ca.crt: no such file or directory; the directory needs ca.crt, tls.crt and tls.key, readable by uid 0", 1},
 		"h --tls-dir " + dir:                    {"", `envoyshim: "h": address h: missing port in address; name HOST:PORT`, 1},
 	} {
-		if got := finish(t, append([]string{cli(t), "connect"}, strings.Fields(args)...)...); got != want {
+		if got := finish(t, append([]string{kubectlCLI(t), "connect"}, strings.Fields(args)...)...); got != want {
 			t.Errorf("%s\n got %+v\nwant %+v", args, got, want)
 		}
 	}

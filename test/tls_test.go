@@ -43,10 +43,10 @@ func secured(dir, host string) []string {
 	return []string{"ENVOYSHIM_TLS_DIR=" + dir, "ENVOYSHIM_LISTEN=" + host + ":0"}
 }
 
-// connectTo starts `envoyshim connect` and returns where it serves debuggers.
+// connectTo starts `kubectl envoyshim connect` and returns where it serves debuggers.
 func connectTo(t testing.TB, args ...string) (*process, string) {
 	t.Helper()
-	p := start(t, nil, append([]string{cli(t), "connect", "--listen", "127.0.0.1:0"}, args...)...)
+	p := start(t, nil, append([]string{kubectlCLI(t), "connect", "--listen", "127.0.0.1:0"}, args...)...)
 	return p, p.listening()
 }
 
@@ -85,7 +85,7 @@ func TestGDBThroughTLS(t *testing.T) {
 	args, _ := standinArgs(t)
 	s := holdEnv(t, "debug", standin(t), secured(ca.dir("server", nil), farAddress), args...)
 	hint := strings.Fields(strings.Replace(s.held.str("connect"), "DIR", ca.dir("alice", nil), 1))
-	port := start(t, nil, append([]string{cli(t)}, hint[1:]...)...).listening()
+	port := start(t, nil, append([]string{kubectlCLI(t)}, hint[1:]...)...).listening()
 	contains(t, s.held.str("gdb"), "target remote "+port)
 	out := gdb(t, standin(t), "target remote "+port, "x/i $pc", "break Envoy::Api::OsSysCallsImpl::bind", "continue", "backtrace", "delete",
 		"shell "+cli(t)+" status", "detach")
@@ -125,7 +125,7 @@ func TestPlatformThroughTLS(t *testing.T) {
 	args, _ := standinArgs(t)
 	s := holdEnv(t, "lldb-platform", asEnvoy(t, standin(t)), secured(ca.dir("server", nil), farAddress), args...)
 	hint := strings.Fields(strings.Replace(s.held.str("connect"), "DIR", ca.dir("alice", nil), 1))
-	port := start(t, nil, append([]string{cli(t)}, hint[1:]...)...).listening()
+	port := start(t, nil, append([]string{kubectlCLI(t)}, hint[1:]...)...).listening()
 	out := lldb(t, standin(t), "platform select remote-linux", "platform connect connect://"+port, "process attach --name envoy", "bt", "process detach")
 	contains(t, out, "_start", "detached")
 	s.err.await(t, dispatching)
@@ -236,7 +236,7 @@ func hostiles(t testing.TB, ca *authority) []hostile {
 		{"for servers only", "TLS: the client's certificate is refused: x509: certificate specifies an incompatible key usage", withTLS(of(ca, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }))},
 		{"no certificate", "TLS: tls: client didn't provide a certificate", withTLS(&tls.Config{})},
 		{"TLS 1.2", "TLS: tls: client offered only unsupported versions", withTLS(old)},
-		{"gdb in the clear", "TLS: it does not speak TLS, which this port wants; use `envoyshim connect --tls-dir`", raw("+$qSupported:multiprocess+#c6")},
+		{"gdb in the clear", "TLS: it does not speak TLS, which this port wants; use `kubectl envoyshim connect --tls-dir`", raw("+$qSupported:multiprocess+#c6")},
 		{"garbage", "TLS: it does not speak TLS, which this port wants", raw(strings.Repeat("\xff", 1000))},
 		{"half a hello", "TLS: it ended during the TLS handshake", func(t testing.TB, address string) net.Conn {
 			conn := raw("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")(t, address)
@@ -342,7 +342,7 @@ func TestVanishedClientBehindTLS(t *testing.T) {
 	ca := newAuthority(t)
 	s := &shim{process: start(t, append(shimEnv("debug", probe(t)), secured(ca.dir("server", nil), farAddress)...), slices.Concat(here, []string{install(t, "envoy")})...)}
 	s.awaitHeld("debug")
-	carrier := start(t, nil, slices.Concat(elsewhere, []string{cli(t), "connect", "--listen", "127.0.0.1:0", "--tls-dir", ca.dir("alice", nil), s.port})...)
+	carrier := start(t, nil, slices.Concat(elsewhere, []string{kubectlCLI(t), "connect", "--listen", "127.0.0.1:0", "--tls-dir", ca.dir("alice", nil), s.port})...)
 	startClientBy(t, elsewhere, "gdb", probe(t), carrier.listening())
 	_, port, _ := strings.Cut(s.port, ":")
 	var timer string
@@ -532,7 +532,7 @@ func TestTLSWithFIPSOnly(t *testing.T) {
 	if env := procfs.Environ(s.terminator()); !slices.Contains(env, only) {
 		t.Errorf("the terminator runs with %q", env)
 	}
-	p := start(t, []string{only}, cli(t), "connect", "--listen", "127.0.0.1:0", "--tls-dir", ca.dir("alice", nil), s.port)
+	p := start(t, []string{only}, kubectlCLI(t), "connect", "--listen", "127.0.0.1:0", "--tls-dir", ca.dir("alice", nil), s.port)
 	contains(t, gdb(t, probe(t), "target remote "+p.listening(), "break main", "continue", "detach"), "Breakpoint 1, main")
 	s.event("resumed")
 }

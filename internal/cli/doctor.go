@@ -1,9 +1,12 @@
+//go:build linux
+
 package cli
 
 import (
 	"fmt"
 	"text/tabwriter"
 
+	"github.com/envoyshim/envoyshim/internal/command"
 	"github.com/envoyshim/envoyshim/launcher"
 )
 
@@ -11,17 +14,17 @@ type doctorCommand struct {
 	JSON bool `name:"json" help:"Print JSON: an array, one object a layer."`
 }
 
-func (c *doctorCommand) Run(s *streams) error {
+func (c *doctorCommand) Run(s *command.Streams) error {
 	layers := launcher.Doctor()
 	for _, l := range layers {
 		if l.Verdict == launcher.Blocked {
-			s.status = 1
+			s.Status = 1
 		}
 	}
 	if c.JSON {
-		return s.json(layers)
+		return s.JSON(layers)
 	}
-	table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+	table := tabwriter.NewWriter(s.Out, 0, 0, 2, ' ', 0)
 	for _, l := range layers {
 		text := l.Found
 		if l.Cure != "" {

@@ -1,16 +1,21 @@
+//go:build linux
+
 package cli
 
-import "github.com/envoyshim/envoyshim/launcher"
+import (
+	"github.com/envoyshim/envoyshim/internal/command"
+	"github.com/envoyshim/envoyshim/launcher"
+)
 
 type resumeCommand struct {
 	PID  int  `name:"pid" placeholder:"N" help:"The process; needed when several are held."`
 	JSON bool `name:"json" help:"Print the process as JSON."`
 }
 
-func (c *resumeCommand) Run(s *streams) error {
+func (c *resumeCommand) Run(s *command.Streams) error {
 	st, err := launcher.Resume(c.PID)
 	if err != nil {
 		return err
 	}
-	return s.report(c.JSON, st)
+	return report(s, c.JSON, st)
 }

@@ -1,8 +1,9 @@
+//go:build linux
+
 package cli
 
 import (
-	"errors"
-
+	"github.com/envoyshim/envoyshim/internal/command"
 	"github.com/envoyshim/envoyshim/internal/early"
 	"github.com/envoyshim/envoyshim/launcher"
 )
@@ -12,28 +13,28 @@ type runCommand struct {
 	Command []string `arg:"" name:"elf" passthrough:"partial" help:"The ELF and its arguments; a name without a slash is looked up on PATH."`
 }
 
-func (c *runCommand) Run(s *streams) error {
+func (c *runCommand) Run(shim *early.Shim) error {
 	argv := c.Command
 	if argv[0] == "--" {
 		argv = argv[1:]
 	}
 	if len(argv) == 0 {
-		return usageError{errors.New(`expected "<elf> ..."`)}
+		return command.Usage(`expected "<elf> ..."`)
 	}
-	if s.shim == nil {
+	if shim == nil {
 		return early.ErrNotLinked
 	}
-	launcher.Run(s.shim, c.Flags, argv)
+	launcher.Run(shim, c.Flags, argv)
 	return nil
 }
 
 // rehearseCommand is how doctor starts a process to be held.
 type rehearseCommand struct{}
 
-func (c *rehearseCommand) Run(s *streams) error {
-	if s.shim == nil {
+func (c *rehearseCommand) Run(shim *early.Shim) error {
+	if shim == nil {
 		return early.ErrNotLinked
 	}
-	launcher.Rehearse(s.shim)
+	launcher.Rehearse(shim)
 	return nil
 }

@@ -1,3 +1,5 @@
+//go:build linux
+
 package cli
 
 import (
@@ -5,6 +7,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/envoyshim/envoyshim/internal/command"
 	"github.com/envoyshim/envoyshim/launcher"
 )
 
@@ -13,27 +16,27 @@ type statusCommand struct {
 	JSON bool `name:"json" help:"Print JSON: an array, one object a process."`
 }
 
-func (c *statusCommand) Run(s *streams) error {
+func (c *statusCommand) Run(s *command.Streams) error {
 	found, err := launcher.Find(c.PID)
 	if err != nil {
 		return err
 	}
-	return s.report(c.JSON, found...)
+	return report(s, c.JSON, found...)
 }
 
 // report prints processes as a table or as JSON.
-func (s *streams) report(asJSON bool, found ...launcher.Status) error {
+func report(s *command.Streams, asJSON bool, found ...launcher.Status) error {
 	if asJSON {
 		if found == nil {
 			found = []launcher.Status{}
 		}
-		return s.json(found)
+		return s.JSON(found)
 	}
 	if len(found) == 0 {
-		fmt.Fprintln(s.err, "no process is under envoyshim in this container")
+		fmt.Fprintln(s.Err, "no process is under envoyshim in this container")
 		return nil
 	}
-	table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+	table := tabwriter.NewWriter(s.Out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "PID\tSTATE\tMODE\tLISTEN\tSINCE\tSUPERVISOR\tEXE")
 	for _, st := range found {
 		state := string(st.State)

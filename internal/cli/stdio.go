@@ -1,9 +1,12 @@
+//go:build linux
+
 package cli
 
 import (
 	"fmt"
 	"io"
 
+	"github.com/envoyshim/envoyshim/internal/command"
 	"github.com/envoyshim/envoyshim/launcher"
 )
 
@@ -13,17 +16,17 @@ type stdioCommand struct {
 
 // Run bridges until the debug port closes. The end of standard input only closes that
 // direction: the last reply is still to come.
-func (c *stdioCommand) Run(s *streams) error {
+func (c *stdioCommand) Run(s *command.Streams) error {
 	conn, err := launcher.Dial(c.PID)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
 	go func() {
-		_, _ = io.Copy(conn, s.in)
+		_, _ = io.Copy(conn, s.In)
 		_ = conn.CloseWrite()
 	}()
-	if _, err := io.Copy(s.out, conn); err != nil {
+	if _, err := io.Copy(s.Out, conn); err != nil {
 		return fmt.Errorf("bridge to the debug port: %w", err)
 	}
 	return nil

@@ -1,8 +1,11 @@
+//go:build linux
+
 package cli
 
 import (
 	"time"
 
+	"github.com/envoyshim/envoyshim/internal/command"
 	"github.com/envoyshim/envoyshim/launcher"
 )
 
@@ -13,10 +16,10 @@ type waitCommand struct {
 	JSON    bool          `name:"json" help:"Print the process as JSON."`
 }
 
-func (c *waitCommand) Run(s *streams) error {
+func (c *waitCommand) Run(s *command.Streams) error {
 	st, err := launcher.Wait(c.PID, launcher.State(c.For), c.Timeout)
 	if err != nil {
 		return err
 	}
-	return s.report(c.JSON, st)
+	return report(s, c.JSON, st)
 }

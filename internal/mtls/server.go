@@ -129,7 +129,7 @@ func Why(err error) string {
 	var invalid *tls.CertificateVerificationError
 	switch {
 	case errors.As(err, &record):
-		return "it does not speak TLS, which this port wants; use `envoyshim connect --tls-dir`"
+		return "it does not speak TLS, which this port wants; use `kubectl envoyshim connect --tls-dir`"
 	case isAlert(err):
 		return "the client refuses: " + err.Error()
 	case errors.As(err, &invalid):

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package rsp is the packet layer of the GDB Remote Serial Protocol
 // (GDB manual, "Remote Protocol", Overview): it splits a byte stream into
 // packets, acknowledgements and interrupts, and builds packets. It knows nothing

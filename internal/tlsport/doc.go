@@ -3,7 +3,6 @@
 // pair, so that whatever serves the client sees a plain stream socket.
 //
 //	Terminator       tlsport.go   the supervisor's side
-//	Connect          tlsport.go   `envoyshim connect --tls-dir` becomes the program
 //	package main     program      the program
 //
 // The supervisor and the program are joined by a SOCK_SEQPACKET socket pair: each message is a

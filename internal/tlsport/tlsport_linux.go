@@ -25,16 +25,6 @@ var errNotCarried = errors.New("this envoyshim was built without its TLS program
 // startTime bounds the program's start, which takes some 0.1 s.
 const startTime = 20 * time.Second
 
-// Connect becomes the program as `envoyshim connect --tls-dir`; it returns only with an error.
-func Connect(listen, address, dir, serverName string) error {
-	file, err := unpack()
-	if err != nil {
-		return err
-	}
-	err = syscall.Exec(carried.Path(file), []string{"envoyshim", "connect", listen, address, dir, serverName}, os.Environ())
-	return fmt.Errorf("execute the TLS program: %w", err)
-}
-
 func unpack() (*os.File, error) {
 	if len(program) == 0 {
 		return nil, errNotCarried
@@ -75,7 +65,7 @@ func (t *Terminator) start() error {
 	}
 	defer theirs.Close()
 	t.cmd = exec.Command(carried.Path(t.file))
-	t.cmd.Args = []string{"envoyshim", "serve", t.dir}
+	t.cmd.Args = []string{"envoyshim", t.dir}
 	t.cmd.Env = append(os.Environ(), "GODEBUG="+t.debug, "GOMAXPROCS=2")
 	t.cmd.ExtraFiles = []*os.File{theirs} // 3
 	t.cmd.Stderr = t.stderr

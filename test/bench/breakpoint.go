@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 // where says the breakpoint of the row in each debugger's words, and what it prints at

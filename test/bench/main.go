@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command bench measures envoyshim side by side with what people use for the same job,
 // and writes the samples to BENCHMARKS.json and the tables to BENCHMARKS.md.
 //

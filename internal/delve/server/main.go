@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command server is Delve's server for one process under envoyshim, which carries it inside and starts it when a client comes:
 //
 //	envoyshim-dlv PID

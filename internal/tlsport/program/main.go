@@ -1,7 +1,7 @@
-// Command program is what of envoyshim links crypto/tls: see package tlsport.
-//
-//	serve DIR                           terminate TLS for the supervisor whose socket is descriptor 3
-//	connect LISTEN HOST:PORT DIR NAME   be `envoyshim connect --tls-dir DIR`; NAME may be empty
+//go:build linux
+
+// Command program is what of envoyshim links crypto/tls: see package tlsport. Its argument is the directory of certificates, its
+// descriptor 3 the supervisor.
 package main
 
 import (
@@ -10,29 +10,17 @@ import (
 	"os"
 
 	"github.com/envoyshim/envoyshim/internal/carried"
-	"github.com/envoyshim/envoyshim/internal/connect"
-	"github.com/envoyshim/envoyshim/internal/mtls"
 	"github.com/envoyshim/envoyshim/internal/tlsport"
 )
 
 func main() {
 	carried.TakeName(tlsport.Name)
-	if err := run(os.Args[1:]); err != nil {
+	err := errors.New("this program is internal: the debug port uses it")
+	if len(os.Args) == 2 {
+		err = serve(os.Args[1])
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "envoyshim:", err)
 		os.Exit(1)
 	}
-}
-
-func run(args []string) error {
-	switch {
-	case len(args) == 2 && args[0] == "serve":
-		return serve(args[1])
-	case len(args) == 5 && args[0] == "connect":
-		open, err := mtls.Dial(args[2], args[3], args[4])
-		if err != nil {
-			return err
-		}
-		return connect.Run(args[1], open, os.Stdout, os.Stderr)
-	}
-	return errors.New("this program is internal: `envoyshim connect` and the debug port use it")
 }

@@ -1,11 +1,11 @@
-package cli
+package main
 
 import (
-	"errors"
 	"net"
 
+	"github.com/envoyshim/envoyshim/internal/command"
 	"github.com/envoyshim/envoyshim/internal/connect"
-	"github.com/envoyshim/envoyshim/internal/tlsport"
+	"github.com/envoyshim/envoyshim/internal/mtls"
 )
 
 type connectCommand struct {
@@ -16,23 +16,27 @@ type connectCommand struct {
 	Address    string `arg:"" optional:"" name:"host:port" help:"The debug port."`
 }
 
-func (c *connectCommand) Run(s *streams) error {
+func (c *connectCommand) Run(s *command.Streams) error {
 	switch {
 	case (c.Exec == "") == (c.Address == ""):
-		return usageError{errors.New("name either HOST:PORT or --exec")}
+		return command.Usage("name either HOST:PORT or --exec")
 	case c.Exec != "" && c.TLSDir != "", c.ServerName != "" && c.TLSDir == "":
-		return usageError{errors.New("--tls-dir and --server-name are for HOST:PORT, together")}
+		return command.Usage("--tls-dir and --server-name are for HOST:PORT, together")
 	case c.TLSDir != "":
-		return tlsport.Connect(c.Listen, c.Address, c.TLSDir, c.ServerName)
-	case c.Exec != "":
-		open, err := connect.Command(c.Exec, s.err)
+		open, err := mtls.Dial(c.Address, c.TLSDir, c.ServerName)
 		if err != nil {
 			return err
 		}
-		return connect.Run(c.Listen, open, s.out, s.err)
+		return connect.Run(c.Listen, open, s.Out, s.Err)
+	case c.Exec != "":
+		open, err := connect.Command(c.Exec, s.Err)
+		if err != nil {
+			return err
+		}
+		return connect.Run(c.Listen, open, s.Out, s.Err)
 	}
 	if _, _, err := net.SplitHostPort(c.Address); err != nil {
-		return usageError{err}
+		return command.Usage("%w", err)
 	}
-	return connect.Run(c.Listen, connect.TCP(c.Address), s.out, s.err)
+	return connect.Run(c.Listen, connect.TCP(c.Address), s.Out, s.Err)
 }

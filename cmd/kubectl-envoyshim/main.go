@@ -1,0 +1,25 @@
+// Command kubectl-envoyshim is envoyshim on the user's own machine, Linux, macOS or Windows; on PATH it is also
+// `kubectl envoyshim`. One file a command, thin over the packages that do the work. What an image or a pod needs of envoyshim is
+// the other program, of the module's root.
+package main
+
+import (
+	"os"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/envoyshim/envoyshim/internal/command"
+)
+
+type commands struct {
+	Connect connectCommand `cmd:"" help:"Give debuggers on this machine a port that leads to a debug port elsewhere."`
+
+	Version kong.VersionFlag `help:"Print the version."`
+}
+
+const description = `Debug the start of Envoy in a pod, from your own machine.`
+
+func main() {
+	line := command.Line{Name: "kubectl envoyshim", Description: description, Commands: &commands{}}
+	os.Exit(line.Run(os.Args[1:], &command.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
+}

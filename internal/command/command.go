@@ -1,0 +1,105 @@
+// Package command is the frame of both command lines, bin/envoyshim's and bin/kubectl-envoyshim's: how a line is parsed, how errors
+// are said, and what the exit status means.
+package command
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"runtime/debug"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+// Streams are what a command talks to.
+type Streams struct {
+	In       io.Reader
+	Out, Err io.Writer
+	Status   int // the exit status of a command that did its work
+}
+
+// UsageError is a wrong command line that only the command itself can see.
+type UsageError struct{ error }
+
+// Usage makes one.
+func Usage(format string, args ...any) error { return UsageError{fmt.Errorf(format, args...)} }
+
+// Line is a command line: a program's name and description, and its commands in the form that kong takes.
+type Line struct {
+	Name, Description string
+	Commands          any
+	Bind              []any // what commands may ask for beside the *Streams
+}
+
+// exit is how kong's --help and --version leave.
+type exit int
+
+// Run runs a command line and returns the exit status: 0, 1 for an error, 2 for wrong usage, or what the command says.
+func (l Line) Run(args []string, s *Streams) (status int) {
+	defer func() {
+		if r := recover(); r != nil {
+			code, ok := r.(exit)
+			if !ok {
+				panic(r)
+			}
+			status = int(code)
+		}
+	}()
+	parser, err := kong.New(l.Commands,
+		kong.Name(l.Name),
+		kong.Description(l.Description),
+		kong.Writers(s.Out, s.Err),
+		kong.Exit(func(code int) { panic(exit(code)) }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.Vars{"version": Version()},
+		kong.Bind(append([]any{s}, l.Bind...)...),
+	)
+	if err != nil {
+		return l.fail(s, err, 2)
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	ctx, err := parser.Parse(args)
+	if err != nil {
+		return l.fail(s, fmt.Errorf("%w; see %s --help", err, l.Name), 2)
+	}
+	err = ctx.Run()
+	var usage UsageError
+	switch {
+	case errors.As(err, &usage):
+		return l.fail(s, fmt.Errorf("%w; see %s --help", err, l.Name), 2)
+	case err != nil:
+		return l.fail(s, err, 1)
+	}
+	return s.Status
+}
+
+func (l Line) fail(s *Streams, err error, status int) int {
+	fmt.Fprintf(s.Err, "envoyshim: %s\n", strings.ReplaceAll(err.Error(), "\n", " "))
+	return status
+}
+
+// JSON writes v as one indented JSON document.
+func (s *Streams) JSON(v any) error {
+	enc := json.NewEncoder(s.Out)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// Version is the module version and commit that the Go linker recorded.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	version, modified := info.Main.Version, ""
+	for _, kv := range info.Settings {
+		if kv.Key == "vcs.modified" && kv.Value == "true" && !strings.HasSuffix(version, "+dirty") {
+			modified = "+dirty"
+		}
+	}
+	return version + modified
+}
