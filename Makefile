@@ -8,7 +8,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FIXTURES := bin/test/standin bin/test/standin-static bin/test/tour bin/test/probe bin/test/probe-static \
 	bin/test/probe-static-pie bin/test/goprog bin/test/gocrowd bin/test/gohost bin/test/libgolib.so \
 	bin/test/parent bin/test/deny bin/test/crowd bin/test/tally bin/test/crash bin/test/gorecover
-CARRIED := internal/delve/server internal/tlsport/program
+CARRIED := internal/carried/program
 BENCH_FIXTURES := bin/test/bench-exit bin/test/bench-execve bin/test/bench-goexec bin/test/heartbeat
 
 # The tests of debugger sessions, which both the external servers and our own must pass, and our own under watch for a crash, too.
@@ -16,14 +16,14 @@ SESSIONS := GDB|LLDB|DAP|RunToTheEnd|FirstStop|QuitLets|LostClient|LaterAttach|O
 
 .PHONY: FORCE build deps fixtures bench-fixtures demo test test-long bench lint fuzz clean
 
-# Inside it lie, compressed, the programs of CARRIED (internal/carried). -E chooses the early entry: internal/early/README.md.
-build: $(CARRIED:%=%.gz)
+# Inside it lies, compressed, what is seldom needed (internal/carried). -E chooses the early entry: internal/early/README.md.
+build: $(CARRIED).zst
 	CGO_ENABLED=0 GOOS=linux GOARCH=$(GOARCH) go build -buildvcs=auto -tags carried -trimpath -ldflags '-s -w -E envoyshim_entry' -o bin/envoyshim .
 	CGO_ENABLED=0 go build -buildvcs=auto -trimpath -ldflags '-s -w' -o bin/kubectl-envoyshim ./cmd/kubectl-envoyshim
 
-$(CARRIED:%=%.gz): %.gz: FORCE
-	CGO_ENABLED=0 GOOS=linux GOARCH=$(GOARCH) go build -buildvcs=false -trimpath -ldflags '-s -w' -o bin/$* ./$*
-	@zcmp -s bin/$* $@ 2>/dev/null || gzip -9 -n <bin/$* >$@
+$(CARRIED).zst: FORCE
+	CGO_ENABLED=0 GOOS=linux GOARCH=$(GOARCH) go build -buildvcs=false -trimpath -ldflags '-s -w' -o bin/carried ./$(CARRIED)
+	@zstd -dcq $@ 2>/dev/null | cmp -s - bin/carried || zstd -q -f --ultra -22 --zstd=wlog=22 bin/carried -o $@
 
 deps:
 	@test/deps.sh
@@ -101,7 +101,7 @@ demo-deps:
 
 test: deps build fixtures lint
 	GOARCH=arm64 CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags '-s -w -E envoyshim_entry' -o bin/test/envoyshim.arm64 .
-	GOARCH=arm64 CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags '-s -w' -o bin/test/ ./internal/delve/server ./internal/tlsport/program
+	GOARCH=arm64 CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags '-s -w' -o bin/test/carried.arm64 ./internal/carried/program
 	go test -race -count=1 -timeout 15m ./internal/... ./launcher
 	go test -count=1 -timeout 35m ./...
 	ENVOYSHIM_TEST_EMBEDDED=1 go test -count=1 -timeout 15m -run '$(SESSIONS)' -skip 'SideBySide|BeyondItsServer' ./test
@@ -140,4 +140,4 @@ lint:
 	go mod tidy -diff
 
 clean:
-	rm -rf bin internal/delve/server.gz internal/tlsport/program.gz
+	rm -rf bin $(CARRIED).zst

@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/envoyshim/envoyshim/internal/delve"
+	"github.com/envoyshim/envoyshim/internal/carried"
 )
 
 // A backend is an external debug server: where it is found, how it is started on
@@ -62,8 +62,8 @@ func (s *supervisor) serves(p protocol) error {
 		return nil
 	case s.status.Crash != nil && s.delves(p):
 		return fmt.Errorf("process %d is held at %s, which a Delve that attaches would lose; use gdb, or lldb's gdb-remote", s.PID, s.status.Crash.Signal)
-	case s.delves(p) && !delve.Carried():
-		return delve.ErrNotCarried
+	case s.delves(p) && !carried.Carried():
+		return carried.ErrNot
 	case s.ownServer() && rsp, s.delves(p), string(s.Mode) == string(p):
 		return nil
 	case s.ownServer() && p == dapProtocol:

@@ -147,7 +147,7 @@ func (s *delveSession) drop() {
 
 // hold has the server leave the process on hold, or, when it does not, the kernel.
 func (s *delveSession) hold() {
-	_ = s.server.Send(delve.Order{Hold: true}, -1)
+	_ = s.server.Send(delve.Order{Hold: true})
 	time.AfterFunc(holdTime, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()

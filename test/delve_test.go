@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-dap"
 	"golang.org/x/sys/unix"
 
+	"github.com/envoyshim/envoyshim/internal/carried"
 	"github.com/envoyshim/envoyshim/internal/delve"
 )
 
@@ -524,13 +525,11 @@ func TestDelvesServerCannotAttach(t *testing.T) {
 	s := hold(t, "pause", gocrowd(t))
 	own := start(t, nil, "strace", "-o", "/dev/null", "-p", strconv.Itoa(s.pid()))
 	eventually(t, "it is traced", func() bool { return tracer(t, s.pid()) == own.pid() })
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	must(t, err)
-	ours, err := delve.NewConn(os.NewFile(uintptr(pair[0]), "ours"))
+	ours, theirs, err := carried.NewConn()
 	must(t, err)
 	defer ours.Close()
-	theirs := os.NewFile(uintptr(pair[1]), "theirs")
-	cmd := exec.Command(fixture(t, "bin/internal/delve/server"), strconv.Itoa(s.pid()))
+	cmd := exec.Command(fixture(t, "bin/carried"))
+	cmd.Args = []string{delve.Name, strconv.Itoa(s.pid())}
 	cmd.ExtraFiles = []*os.File{theirs}
 	server := startCmd(t, nil, cmd)
 	_ = theirs.Close()

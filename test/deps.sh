@@ -9,7 +9,7 @@ mkdir -p "$cache"
 step() { printf '\033[1mdeps:\033[0m %s\n' "$*"; }
 
 packages=(gdb lldb-19 g++ libevent-dev libc6-dev make python3 python3-pip
-	iproute2 util-linux procps binutils curl)
+	iproute2 util-linux procps binutils curl zstd)
 [ "${1:-}" = demo ] || packages+=(gdbserver)
 missing=()
 for p in "${packages[@]}"; do

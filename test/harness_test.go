@@ -60,10 +60,10 @@ func cached(t testing.TB, path string) string {
 	return path
 }
 
-func realEnvoy(t testing.TB) string { return cached(t, "envoy-1.40.0/envoy") }
-func probe(t testing.TB) string     { return fixture(t, "bin/test/probe") }
-func standin(t testing.TB) string   { return fixture(t, "bin/test/standin") }
-func cli(t testing.TB) string       { return fixture(t, "bin/envoyshim") }
+func realEnvoy(t testing.TB) string  { return cached(t, "envoy-1.40.0/envoy") }
+func probe(t testing.TB) string      { return fixture(t, "bin/test/probe") }
+func standin(t testing.TB) string    { return fixture(t, "bin/test/standin") }
+func cli(t testing.TB) string        { return fixture(t, "bin/envoyshim") }
 func kubectlCLI(t testing.TB) string { return fixture(t, "bin/kubectl-envoyshim") }
 
 // embedded has the sessions of modes gdb and lldb served by the debug server of our own, with no other within

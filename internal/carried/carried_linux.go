@@ -1,19 +1,27 @@
 package carried
 
 import (
-	"bytes"
-	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 
 	"golang.org/x/sys/unix"
 )
 
-// Unpack puts a program, compressed by gzip, into a sealed memfd of that name (memfd_create(2)), which can be executed by [Path]. The
-// memory is this process's until the file is closed everywhere.
-func Unpack(name string, compressed []byte) (*os.File, error) {
+// ErrNot means that this program was built without the one to be carried.
+var ErrNot = errors.New("this envoyshim was built without Delve's server and TLS; build it with `make build`")
+
+// Carried reports whether the program is inside this one.
+func Carried() bool { return len(program) > 0 }
+
+// Unpack puts the program into a sealed memfd of that name (memfd_create(2)), which can be executed by [Path]. The memory is this
+// process's until the file is closed everywhere.
+func Unpack(name string) (*os.File, error) {
+	if !Carried() {
+		return nil, ErrNot
+	}
 	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_EXEC)
 	if err == unix.EINVAL { // MFD_EXEC is there since Linux 6.3
 		fd, err = unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
@@ -23,10 +31,11 @@ func Unpack(name string, compressed []byte) (*os.File, error) {
 	}
 	written := os.NewFile(uintptr(fd), name)
 	defer written.Close()
-	program, err := gzip.NewReader(bytes.NewReader(compressed))
+	r, err := decompress(program)
 	if err == nil {
-		_, err = io.Copy(written, program)
+		_, err = io.Copy(written, r)
 	}
+	debug.FreeOSMemory() // of what that took
 	if err != nil {
 		return nil, fmt.Errorf("unpack %s: %w", name, err)
 	}

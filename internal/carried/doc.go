@@ -1,3 +1,7 @@
-// Package carried runs programs that lie compressed inside this one: what is needed seldom and would cost each start too much if it
-// were linked (RATIONALE.md).
+// Package carried runs what of envoyshim is needed seldom and would cost each start too much if it were linked (RATIONALE.md): Delve's
+// server and the TLS of the debug port. Both are one program, which lies compressed inside this one.
+//
+//	Unpack       carried_linux.go      the program, in memory, ready to be executed
+//	Conn         conn_linux.go         how it and the supervisor talk
+//	package main program               the program: what it is started for is the name that it is called by
 package carried

@@ -19,18 +19,8 @@ import (
 // Name is the program's, in its comm and in the link of its exe.
 const Name = "envoyshim-tls"
 
-// errNotCarried is what a program built by a plain `go build` says.
-var errNotCarried = errors.New("this envoyshim was built without its TLS program; build it with `make build`")
-
 // startTime bounds the program's start, which takes some 0.1 s.
 const startTime = 20 * time.Second
-
-func unpack() (*os.File, error) {
-	if len(program) == 0 {
-		return nil, errNotCarried
-	}
-	return carried.Unpack(Name, program)
-}
 
 // A Terminator is the running program, for the port's side. It is started again when it has ended. Not for concurrent use.
 type Terminator struct {
@@ -40,13 +30,13 @@ type Terminator struct {
 	file    *os.File
 	cmd     *exec.Cmd
 	ended   chan struct{} // closed when cmd was waited for
-	control *net.UnixConn
+	control *carried.Conn
 }
 
 // Start starts the program with the certificates of dir (package mtls) and with godebug as its GODEBUG. The error names the file that is
 // wrong, and the cure.
 func Start(dir, godebug string, stderr io.Writer) (*Terminator, error) {
-	file, err := unpack()
+	file, err := carried.Unpack(Name)
 	if err != nil {
 		return nil, err
 	}
@@ -59,13 +49,13 @@ func Start(dir, godebug string, stderr io.Writer) (*Terminator, error) {
 }
 
 func (t *Terminator) start() error {
-	ours, theirs, err := carried.SocketPair(unix.SOCK_SEQPACKET)
+	ours, theirs, err := carried.NewConn()
 	if err != nil {
 		return err
 	}
 	defer theirs.Close()
 	t.cmd = exec.Command(carried.Path(t.file))
-	t.cmd.Args = []string{"envoyshim", t.dir}
+	t.cmd.Args = []string{Name, t.dir}
 	t.cmd.Env = append(os.Environ(), "GODEBUG="+t.debug, "GOMAXPROCS=2")
 	t.cmd.ExtraFiles = []*os.File{theirs} // 3
 	t.cmd.Stderr = t.stderr
@@ -82,7 +72,7 @@ func (t *Terminator) start() error {
 	t.control, t.ended = ours, ended
 	_ = ours.SetReadDeadline(time.Now().Add(startTime))
 	var ready Greeting
-	switch err := json.NewDecoder(ours).Decode(&ready); {
+	switch _, err := ours.Receive(&ready); {
 	case err != nil:
 		t.Close()
 		return fmt.Errorf("the TLS program does not start: %w", err)
@@ -125,17 +115,13 @@ func (t *Terminator) Pass(conn syscall.Conn, alive net.KeepAliveConfig) (net.Con
 
 // send sends one connection.
 func (t *Terminator) send(conn syscall.Conn, inner *os.File, alive net.KeepAliveConfig) error {
-	message, err := json.Marshal(alive)
-	if err != nil {
-		return err
-	}
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return err
 	}
 	_ = t.control.SetWriteDeadline(time.Now().Add(time.Second))
 	if cerr := raw.Control(func(fd uintptr) {
-		_, _, err = t.control.WriteMsgUnix(message, unix.UnixRights(int(fd), int(inner.Fd())), nil)
+		err = t.control.Send(alive, int(fd), int(inner.Fd()))
 	}); cerr != nil {
 		return cerr
 	}

@@ -76,7 +76,7 @@ func firstMatch(file, expression string) (string, error) {
 
 // theseTools asks every tool for its version.
 func (b *bench) theseTools() (tools, error) {
-	shim, err := buildinfo.ReadFile("bin/internal/delve/server")
+	shim, err := buildinfo.ReadFile("bin/carried")
 	if err != nil {
 		return tools{}, err
 	}

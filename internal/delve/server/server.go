@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package server
 
 import (
 	"errors"
@@ -19,6 +19,7 @@ import (
 	"github.com/go-delve/delve/service/rpccommon"
 	"golang.org/x/sys/unix"
 
+	"github.com/envoyshim/envoyshim/internal/carried"
 	"github.com/envoyshim/envoyshim/internal/delve"
 	"github.com/envoyshim/envoyshim/internal/procfs"
 	"github.com/envoyshim/envoyshim/internal/tracee"
@@ -29,7 +30,7 @@ import (
 type server struct {
 	pid        int
 	pidfd      int
-	supervisor *delve.Conn
+	supervisor *carried.Conn
 	listener   *listener
 	control    *rpc2.RPCClient // our own client of Delve
 	guard      *guard
@@ -38,7 +39,7 @@ type server struct {
 	gate       sync.RWMutex // closed, for good, when the process is being left: clients' requests wait
 }
 
-func newServer(pid int, supervisor *delve.Conn) *server {
+func newServer(pid int, supervisor *carried.Conn) *server {
 	s := &server{pid: pid, supervisor: supervisor, listener: newListener(), clients: map[*client]bool{}, left: make(chan departure)}
 	s.guard = newGuard(s)
 	return s
@@ -104,9 +105,12 @@ func (s *server) serve() error {
 		defer close(orders)
 		for {
 			var o order
-			var err error
-			if o.conn, err = s.supervisor.Receive(&o.Order); err != nil {
+			conns, err := s.supervisor.Receive(&o.Order)
+			if err != nil || len(conns) == 0 && o.Client != 0 { // out of descriptors
 				return
+			}
+			if len(conns) > 0 {
+				o.conn = conns[0]
 			}
 			orders <- o
 		}
@@ -136,7 +140,7 @@ func (s *server) serve() error {
 }
 
 // tell reports to the supervisor.
-func (s *server) tell(r delve.Report) error { return s.supervisor.Send(r, -1) }
+func (s *server) tell(r delve.Report) error { return s.supervisor.Send(r) }
 
 // bid deals with a client that leaves. It reports whether the process was left, too.
 func (s *server) bid(d departure) (bool, error) {

@@ -1,5 +1,5 @@
 //go:build !carried
 
-package tlsport
+package carried
 
 var program []byte // built without it

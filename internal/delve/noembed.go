@@ -1,5 +1,0 @@
-//go:build !carried
-
-package delve
-
-var server []byte // built without it
