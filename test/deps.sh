@@ -10,7 +10,7 @@ step() { printf '\033[1mdeps:\033[0m %s\n' "$*"; }
 
 packages=(gdb lldb-19 g++ libevent-dev libc6-dev make python3 python3-pip
 	iproute2 util-linux procps binutils curl zstd)
-[ "${1:-}" = demo ] || packages+=(gdbserver)
+[ "${1:-}" = demo ] || packages+=(gdbserver zsh fish)
 missing=()
 for p in "${packages[@]}"; do
 	dpkg-query -W -f '${db:Status-Status}\n' "$p" 2>/dev/null | grep -qx installed || missing+=("$p")

@@ -10,7 +10,7 @@ import (
 
 type connectCommand struct {
 	Listen     string `name:"listen" default:"127.0.0.1:2159" placeholder:"ADDR" help:"HOST:PORT for debuggers on this machine (${default})."`
-	TLSDir     string `name:"tls-dir" placeholder:"DIR" help:"Mutual TLS by ca.crt, tls.crt and tls.key in DIR."`
+	TLSDir     string `name:"tls-dir" placeholder:"DIR" complete:"file" help:"Mutual TLS by ca.crt, tls.crt and tls.key in DIR."`
 	ServerName string `name:"server-name" placeholder:"NAME" help:"The name that the port's certificate must be for; else HOST."`
 	Exec       string `name:"exec" placeholder:"CMD" help:"Carry each debugger by a command's standard input and output, as 'kubectl exec -i POD -c istio-proxy -- envoyshim stdio'."`
 	Address    string `arg:"" optional:"" name:"host:port" help:"The debug port."`

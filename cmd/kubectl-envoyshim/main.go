@@ -12,7 +12,8 @@ import (
 )
 
 type commands struct {
-	Connect connectCommand `cmd:"" help:"Give debuggers on this machine a port that leads to a debug port elsewhere."`
+	Connect    connectCommand     `cmd:"" help:"Give debuggers on this machine a port that leads to a debug port elsewhere."`
+	Completion command.Completion `cmd:"" help:"Print the completion of a shell: bash, zsh or fish."`
 
 	Version kong.VersionFlag `help:"Print the version."`
 }

@@ -30,7 +30,8 @@ func Usage(format string, args ...any) error { return UsageError{fmt.Errorf(form
 type Line struct {
 	Name, Description string
 	Commands          any
-	Bind              []any // what commands may ask for beside the *Streams
+	Bind              []any                         // what commands may ask for beside the *Streams
+	Complete          map[string]func() []Candidate // the words of flags and arguments that are tagged `complete:"NAME"`
 }
 
 // exit is how kong's --help and --version leave.
@@ -61,6 +62,10 @@ func (l Line) Run(args []string, s *Streams) (status int) {
 	}
 	if len(args) == 0 {
 		args = []string{"--help"}
+	}
+	if args[0] == "__complete" {
+		l.complete(parser.Model, args[1:], s.Out)
+		return 0
 	}
 	ctx, err := parser.Parse(args)
 	if err != nil {
