@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/mattn/go-shellwords"
+
+	"github.com/envoyshim/envoyshim/internal/group"
 )
 
 // grace is how long a command has to end by itself, at the end of its input and then at SIGTERM.
@@ -44,7 +46,7 @@ func startCommand(path string, words []string, stderr io.Writer) (Stream, error)
 	cmd.Args = words
 	cmd.Stderr = stderr
 	cmd.WaitDelay = grace
-	inGroup(cmd)
+	group.Lead(cmd)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -64,7 +66,7 @@ func startCommand(path string, words []string, stderr io.Writer) (Stream, error)
 	c := &command{in: in, out: out, cmd: cmd, ended: make(chan struct{})}
 	go func() {
 		_ = cmd.Wait()
-		killGroup(cmd.Process) // what it has left behind; now, as long as the group's number is its own
+		group.Kill(cmd.Process) // what it has left behind; now, as long as the group's number is its own
 		close(c.ended)
 	}()
 	return c, nil
@@ -85,11 +87,11 @@ func (c *command) Close() error {
 				err = fmt.Errorf("%s: %s", c.cmd.Args[0], c.cmd.ProcessState)
 			}
 		case <-time.After(grace):
-			terminateGroup(c.cmd.Process)
+			group.Terminate(c.cmd.Process)
 			select {
 			case <-c.ended:
 			case <-time.After(grace):
-				killGroup(c.cmd.Process)
+				group.Kill(c.cmd.Process)
 				<-c.ended
 			}
 		}
