@@ -37,7 +37,7 @@ func report(s *command.Streams, asJSON bool, found ...launcher.Status) error {
 		return nil
 	}
 	table := tabwriter.NewWriter(s.Out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "PID\tSTATE\tMODE\tLISTEN\tSINCE\tSUPERVISOR\tEXE")
+	fmt.Fprintln(table, "PID\tSTATE\tMODE\tLISTEN\tSINCE\tSUPERVISOR\tEXE\tBUILD-ID")
 	for _, st := range found {
 		state := string(st.State)
 		switch {
@@ -52,7 +52,7 @@ func report(s *command.Streams, asJSON bool, found ...launcher.Status) error {
 		if st.Supervisor == 0 {
 			supervisor = "gone"
 		}
-		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n", st.PID, state, st.Mode, or(st.Listen, "-"), st.Since.Format(time.RFC3339), supervisor, or(st.Exe, "-"))
+		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", st.PID, state, st.Mode, or(st.Listen, "-"), st.Since.Format(time.RFC3339), supervisor, or(st.Exe, "-"), or(st.BuildID, "-"))
 	}
 	return table.Flush()
 }
