@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"text/tabwriter"
+
+	"github.com/envoyshim/envoyshim/images/symbols"
+	"github.com/envoyshim/envoyshim/internal/command"
+)
+
+type imageCommand struct {
+	Symbols symbolsCommand `cmd:"" help:"Prepare Envoy's symbols for gdb and lldb on this machine."`
+}
+
+type symbolsCommand struct {
+	ELF      string `name:"elf" required:"" placeholder:"FILE" help:"Envoy, as the build made it or as it is in the image."`
+	Out      string `name:"out" required:"" placeholder:"DIR" help:"Where to keep what is prepared, of any number of builds; the option --symbols of ide."`
+	Debug    string `name:"debug" placeholder:"FILE" help:"Its separate debug file, or the unstripped ELF of the same build; else looked for where gdb does."`
+	GDBIndex *bool  `name:"gdb-index" negatable:"" help:"Add .gdb_index; else where there is enough debug information."`
+	JSON     bool   `name:"json" help:"Print JSON."`
+}
+
+func (c *symbolsCommand) Run(s *command.Streams) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	report, err := symbols.Prepare(ctx, symbols.Options{
+		ELF: c.ELF, Debug: c.Debug, Dir: c.Out, GDBIndex: c.GDBIndex,
+		Progress: func(line string) { fmt.Fprintln(s.Err, line) },
+	})
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return s.JSON(report)
+	}
+	table := tabwriter.NewWriter(s.Out, 0, 0, 2, ' ', 0)
+	row := func(what, is string) { fmt.Fprintf(table, "%s\t%s\n", what, is) }
+	id := report.BuildID
+	if id == "" {
+		id = "none"
+	}
+	row("build-id", id)
+	row("elf", report.ELF)
+	if report.Debug != "" {
+		row("debug information", report.Debug)
+	}
+	row("files", fmt.Sprintf("%s, %.1f MB", report.Files, float64(report.Size)/1e6))
+	row(".gdb_index", report.GDBIndex)
+	row("lldb index", report.LLDBIndex)
+	for _, w := range report.Warnings {
+		row("warning", w)
+	}
+	row("next", "kubectl envoyshim ide vscode --symbols "+c.Out)
+	return table.Flush()
+}
