@@ -12,6 +12,7 @@ require (
 	github.com/mattn/go-shellwords v1.0.16
 	github.com/package-url/packageurl-go v0.1.7
 	github.com/rs/zerolog v1.35.1
+	github.com/tailscale/hujson v0.0.0-20260727124030-b80ff77dac4f
 	golang.org/x/sys v0.49.0
 )
 
