@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 GOARCH ?= $(shell go env GOARCH)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-FIXTURES := bin/test/standin bin/test/standin-static bin/test/tour bin/test/probe bin/test/probe-static \
+FIXTURES := bin/test/standin bin/test/standin-static bin/test/standin-bazel bin/test/tour bin/test/probe bin/test/probe-static \
 	bin/test/probe-static-pie bin/test/goprog bin/test/gocrowd bin/test/gohost bin/test/libgolib.so \
 	bin/test/parent bin/test/deny bin/test/crowd bin/test/tally bin/test/crash bin/test/gorecover
 CARRIED := internal/carried/program
@@ -37,6 +37,11 @@ bin/test/standin: test/standin/standin.cc
 bin/test/standin-static: test/standin/standin.cc
 	@mkdir -p $(@D)
 	g++ -std=c++17 -g -O0 -Wall -static -o $@ $< -levent -levent_pthreads -pthread
+
+# As Bazel compiles: in a directory that the debug information calls otherwise, with names relative to it.
+bin/test/standin-bazel: test/standin/standin.cc
+	@mkdir -p $(@D)
+	cd $(<D) && g++ -std=c++17 -g -O0 -Wall -fdebug-prefix-map=$(CURDIR)/$(<D)=/proc/self/cwd -o $(CURDIR)/$@ $(<F) -levent -levent_pthreads -pthread
 
 bin/test/tour: test/fixtures/tour.cc
 	@mkdir -p $(@D)
