@@ -14,7 +14,7 @@ BENCH_FIXTURES := bin/test/bench-exit bin/test/bench-execve bin/test/bench-goexe
 # The tests of debugger sessions, which both the external servers and our own must pass, and our own under watch for a crash, too.
 SESSIONS := GDB|LLDB|DAP|RunToTheEnd|FirstStop|QuitLets|LostClient|LaterAttach|OneClient|NonStop|SignalsUnder|SlowAndOdd|StatusFollows|Disconnect
 
-.PHONY: FORCE build deps fixtures bench-fixtures demo test test-long bench lint fuzz clean
+.PHONY: FORCE build deps fixtures bench-deps bench-fixtures demo test test-long bench lint fuzz clean
 
 # Inside it lies, compressed, what is seldom needed (internal/carried). -E chooses the early entry: internal/early/README.md.
 build: $(CARRIED).zst
@@ -83,6 +83,9 @@ bin/test/crowd bin/test/tally bin/test/crash: bin/test/%: test/fixtures/%.c
 	@mkdir -p $(@D)
 	gcc -g -O0 -Wall -o $@ $< -pthread
 
+bench-deps:
+	@test/deps.sh bench
+
 bench-fixtures: $(BENCH_FIXTURES)
 	go build -o bin/test/bench ./test/bench
 
@@ -116,9 +119,9 @@ test: deps build fixtures lint
 test-long: deps build fixtures
 	ENVOYSHIM_TEST_LONG=1 go test -count=1 -timeout 3h ./...
 
-# As root, about 3 minutes, on a quiet machine. BENCH='-row held,off -runs 0.1 -o /tmp' for a
+# As root, about 5 minutes, on a quiet machine. BENCH='-row held,off -runs 0.1 -o /tmp' for a
 # quick look at some rows. With perf (linux-perf) it also shows where the time to the hold goes.
-bench: deps build fixtures bench-fixtures
+bench: deps bench-deps build fixtures bench-fixtures
 	bin/test/bench $(BENCH)
 
 # Half a minute each; minimising large inputs would take the rest.

@@ -1,12 +1,33 @@
 #!/usr/bin/env bash
 # Installs what the tests need, or with the argument "demo" what the demo needs: Debian packages, two
-# real Envoys, the real pilot-agent. Each step is skipped when its result is there. Downloads and
+# real Envoys, the real pilot-agent. With "bench" it installs only what the benchmark needs beside that of the tests. Each step is skipped when its result is there. Downloads and
 # builds are kept in ${XDG_CACHE_HOME:-~/.cache}/envoyshim.
 set -euo pipefail
 cd "$(dirname "$0")"
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/envoyshim
 mkdir -p "$cache"
 step() { printf '\033[1mdeps:\033[0m %s\n' "$*"; }
+
+# A large C++ program with its debug information (529 MB to fetch, 656 MB to keep), in one uncompressed file, as builds of Envoy are.
+if [ "${1:-}" = bench ]; then
+	osd=$cache/ceph-osd
+	if [ -x "$osd/ceph-osd" ]; then
+		step 'ceph-osd with debug information: there'
+		exit
+	fi
+	step 'ceph-osd with debug information: from Debian (529 MB)'
+	command -v eu-unstrip >/dev/null || $([ "$(id -u)" = 0 ] || echo sudo) apt-get install -y -q --no-install-recommends elfutils
+	work=$(mktemp -d "$cache/tmp.XXXXXX")
+	(cd "$work" && apt-get download -q ceph-osd ceph-osd-dbg && for deb in *.deb; do dpkg-deb -x "$deb" root; done)
+	id=$(readelf -nW "$work/root/usr/bin/ceph-osd" | sed -n 's/.*Build ID: //p')
+	objcopy --decompress-debug-sections "$work/root/usr/lib/debug/.build-id/${id:0:2}/${id:2}.debug" "$work/debug"
+	eu-unstrip -o "$work/ceph-osd" "$work/root/usr/bin/ceph-osd" "$work/debug"
+	chmod 755 "$work/ceph-osd"
+	mkdir -p "$osd"
+	mv "$work/ceph-osd" "$osd/ceph-osd"
+	rm -r "$work"
+	exit
+fi
 
 packages=(gdb lldb-19 g++ libevent-dev libc6-dev make python3 python3-pip
 	iproute2 util-linux procps binutils curl zstd)
