@@ -14,9 +14,8 @@ import (
 type commands struct {
 	Connect    connectCommand     `cmd:"" help:"Give debuggers on this machine a port that leads to a debug port elsewhere."`
 	Completion command.Completion `cmd:"" help:"Print the completion of a shell: bash, zsh or fish."`
-	Connect connectCommand `cmd:"" help:"Give debuggers on this machine a port that leads to a debug port elsewhere."`
-	Image   imageCommand   `cmd:"" help:"Images to debug, and the symbols for them."`
-	IDE     ideCommand     `cmd:"" name:"ide" help:"What an editor or a debugger needs to stop Envoy at its first instruction, with sources."`
+	Image      imageCommand       `cmd:"" help:"Images to debug, and the symbols for them."`
+	IDE        ideCommand         `cmd:"" name:"ide" help:"What an editor or a debugger needs to stop Envoy at its first instruction, with sources."`
 
 	Version kong.VersionFlag `help:"Print the version."`
 }
