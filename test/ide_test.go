@@ -27,7 +27,7 @@ func checkout(t testing.TB) (file string, line int) {
 	if !ok {
 		t.Fatalf("the stand-in has no %q", first)
 	}
-	file = filepath.Join(t.TempDir(), "the checkout", "standin.cc") // with a space
+	file = filepath.Join(t.TempDir(), "the checkout", "standin.cc") // gdb 13's rbreak cannot do with a comma
 	must(t, os.Mkdir(filepath.Dir(file), 0o755))
 	must(t, os.WriteFile(file, []byte(before+strings.TrimSuffix(first, "\n")+" "+mark+"\n"+after), 0o644))
 	return file, strings.Count(before, "\n") + 1
@@ -340,7 +340,8 @@ func TestIDEShadow(t *testing.T) {
 // both.
 func TestIDEBazelSandbox(t *testing.T) {
 	const sandbox = "/home/.cache/bazel/_bazel_root/1e0bb3bee2d0/sandbox/linux-sandbox/263/execroot/io_istio_proxy"
-	build, sources := t.TempDir(), t.TempDir()
+	build, sources := t.TempDir(), filepath.Join(t.TempDir(), "with, comma")
+	must(t, os.Mkdir(sources, 0o755))
 	elf := filepath.Join(t.TempDir(), "envoy")
 	link := []string{"g++", "-o", elf}
 	for name, dir := range map[string]string{"main": "/proc/self/cwd", "foreign": sandbox} {

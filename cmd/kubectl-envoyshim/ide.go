@@ -26,7 +26,7 @@ type sessionFlags struct {
 	Symbols     string   `name:"symbols" placeholder:"DIR" help:"What image symbols has prepared."`
 	Port        string   `name:"port" default:"127.0.0.1:2159" placeholder:"ADDR" help:"HOST:PORT of the debug port as seen from here (${default}); connect makes one."`
 	Breakpoints []string `name:"breakpoints" placeholder:"SET" help:"startup: Envoy::MainCommon::main; syscalls: those of Envoy itself, OsSysCallsImpl; epoll: those of libevent. All three may be given."`
-	SourceMap   []string `name:"source-map" placeholder:"FROM=TO" help:"Where the sources are that the build had elsewhere, or only TO: for Bazel's directories that the ELF names, as /proc/self/cwd."`
+	SourceMap   []string `name:"source-map" sep:"none" placeholder:"FROM=TO" help:"Where the sources are that the build had elsewhere, or only TO: for Bazel's directories that the ELF names, as /proc/self/cwd."`
 	PodBuildID  string   `name:"pod-build-id" placeholder:"ID" help:"The build-id of the ELF in the pod, which --elf must have, too."`
 	Status      string   `name:"status" placeholder:"FILE" help:"The same from what 'envoyshim status --json' printed in the container; - is standard input."`
 }
