@@ -16,6 +16,7 @@ type commands struct {
 	Completion command.Completion `cmd:"" help:"Print the completion of a shell: bash, zsh or fish."`
 	Image      imageCommand       `cmd:"" help:"Images to debug, and the symbols for them."`
 	IDE        ideCommand         `cmd:"" name:"ide" help:"What an editor or a debugger needs to stop Envoy at its first instruction, with sources."`
+	Inject     injectCommand      `cmd:"" help:"Edit manifests so that their pods come up with Envoy held, or take that back."`
 
 	Version kong.VersionFlag `help:"Print the version."`
 }

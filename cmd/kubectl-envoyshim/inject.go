@@ -1,0 +1,183 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/aymanbagabas/go-udiff"
+	"github.com/mattn/go-isatty"
+
+	"github.com/envoyshim/envoyshim/images/manifest"
+	"github.com/envoyshim/envoyshim/internal/command"
+)
+
+type injectCommand struct {
+	Files     []string `name:"filename" short:"f" required:"" sep:"none" placeholder:"FILE" help:"Manifest to edit, YAML or JSON; '-' is standard input. Several are joined with '---'."`
+	Mode      string   `name:"mode" default:"debug" placeholder:"MODE" help:"What envoyshim does with Envoy: off, pause, debug, gdb, lldb, lldb-platform, dlv; or a list by name (${default})."`
+	Image     string   `name:"image" placeholder:"REF" help:"The debug image, as 'image build' makes it."`
+	NoImage   bool     `name:"no-image" help:"Keep the image, and have an init container copy envoyshim from --shim-image."`
+	ShimImage string   `name:"shim-image" placeholder:"REF" help:"For --no-image: a debug image, of any version of Envoy, that has cp."`
+	Listen    string   `name:"listen" placeholder:"ADDR" help:"HOST:PORT of the debug port in the pod; or a list by name (127.0.0.1:2159)."`
+	Env       []string `name:"env" sep:"none" placeholder:"K=V" help:"A further variable for envoyshim or Envoy."`
+	Container string   `name:"container" short:"c" placeholder:"NAME" help:"The container that runs Envoy, where that cannot be seen."`
+	OnlyUID   string   `name:"only-uid" placeholder:"UID" help:"Only this user's outbound traffic passes Envoy."`
+	Rules     string   `name:"rules" placeholder:"FILE" help:"For --only-uid: write iptables rules to FILE (and FILE.v6), for what Istio's annotations cannot say."`
+	Remove    bool     `name:"remove" help:"Take an injection back."`
+	Diff      bool     `name:"diff" help:"Print what would change."`
+	InPlace   bool     `name:"in-place" help:"Write the files instead of standard output."`
+}
+
+func (c *injectCommand) Run(s *command.Streams) error {
+	options, err := c.options()
+	if err != nil {
+		return err
+	}
+	var out strings.Builder
+	found := false
+	for _, name := range c.Files {
+		text, label, err := read(s, name)
+		if err != nil {
+			return err
+		}
+		result, err := c.edit(label, text, options)
+		if err != nil && !errors.Is(err, manifest.ErrNothing) {
+			return err
+		}
+		found = found || err == nil
+		for _, warning := range result.Warnings {
+			fmt.Fprintf(s.Err, "envoyshim: %s: %s\n", label, warning)
+		}
+		if err := c.checkRules(s, result.UIDs); err != nil {
+			return err
+		}
+		switch {
+		case c.Diff:
+			out.WriteString(coloured(s.Out, udiff.Unified(label, label+" (injected)", text, result.Text)))
+		case !c.InPlace:
+			join(&out, result.Text)
+		case result.Text != text:
+			if err := overwrite(name, result.Text); err != nil {
+				return err
+			}
+		}
+	}
+	if !found {
+		return manifest.ErrNothing
+	}
+	if c.Rules != "" {
+		if err := c.writeRules(); err != nil {
+			return err
+		}
+	}
+	_, err = io.WriteString(s.Out, out.String())
+	return err
+}
+
+func (c *injectCommand) options() (manifest.Options, error) {
+	var none manifest.Options
+	switch {
+	case c.NoImage && c.Image != "":
+		return none, command.Usage("--image and --no-image: only one of them")
+	case c.NoImage != (c.ShimImage != ""):
+		return none, command.Usage("--no-image and --shim-image go together")
+	case c.InPlace && c.Diff:
+		return none, command.Usage("--in-place and --diff: only one of them")
+	case c.Rules != "" && c.OnlyUID == "":
+		return none, command.Usage("--rules goes with --only-uid")
+	}
+	for _, name := range c.Files {
+		if c.InPlace && name == "-" {
+			return none, command.Usage("standard input cannot be edited --in-place")
+		}
+	}
+	return manifest.Options{
+		Mode: c.Mode, Image: c.Image, ShimImage: c.ShimImage, Listen: c.Listen, Env: c.Env, Container: c.Container, OnlyUID: c.OnlyUID,
+	}, nil
+}
+
+func (c *injectCommand) edit(name, text string, o manifest.Options) (manifest.Result, error) {
+	if c.Remove {
+		return manifest.Remove(name, text)
+	}
+	return manifest.Inject(name, text, o)
+}
+
+// read returns a manifest, and what it is called in messages.
+func read(s *command.Streams, name string) (text, label string, err error) {
+	if name == "-" {
+		b, err := io.ReadAll(s.In)
+		return string(b), "standard input", err
+	}
+	b, err := os.ReadFile(name)
+	return string(b), name, err
+}
+
+// overwrite keeps the file's mode.
+func overwrite(name, text string) error {
+	info, err := os.Stat(name)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(name, []byte(text), info.Mode().Perm())
+}
+
+// join makes one stream of manifests.
+func join(out *strings.Builder, text string) {
+	if out.Len() > 0 {
+		if !strings.HasSuffix(out.String(), "\n") {
+			out.WriteByte('\n')
+		}
+		if !strings.HasPrefix(text, "---") {
+			out.WriteString("---\n")
+		}
+	}
+	out.WriteString(text)
+}
+
+func (c *injectCommand) checkRules(s *command.Streams, workloads []string) error {
+	switch {
+	case len(workloads) == 0:
+		return nil
+	case c.Rules == "":
+		return fmt.Errorf("user %s of %s: Istio's annotations tell users apart only by a group of their own (runAsUser, runAsGroup); "+
+			"add --rules FILE for iptables rules that do it", c.OnlyUID, strings.Join(workloads, ", "))
+	}
+	fmt.Fprintf(s.Err, "envoyshim: %s: apply %s in the pod's network namespace, after istio-init; the file says how\n", strings.Join(workloads, ", "), c.Rules)
+	return nil
+}
+
+func (c *injectCommand) writeRules() error {
+	open := manifest.Options{Listen: c.Listen}.OpenPorts()
+	if err := os.WriteFile(c.Rules, []byte(manifest.Rules(c.OnlyUID, open, false)), 0o644); err != nil {
+		return err
+	}
+	return os.WriteFile(c.Rules+".v6", []byte(manifest.Rules(c.OnlyUID, open, true)), 0o644)
+}
+
+// coloured colours a diff on a terminal (no-color.org).
+func coloured(out io.Writer, diff string) string {
+	file, ok := out.(*os.File)
+	if !ok || !isatty.IsTerminal(file.Fd()) || os.Getenv("NO_COLOR") != "" {
+		return diff
+	}
+	var b strings.Builder
+	for line := range strings.Lines(diff) {
+		colour := ""
+		switch line[0] {
+		case '-':
+			colour = "\x1b[31m"
+		case '+':
+			colour = "\x1b[32m"
+		case '@':
+			colour = "\x1b[36m"
+		}
+		if colour != "" {
+			line = colour + strings.TrimSuffix(line, "\n") + "\x1b[0m\n"
+		}
+		b.WriteString(line)
+	}
+	return b.String()
+}

@@ -1,0 +1,458 @@
+package manifest
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// editor edits one document: the tree at once, the text when [editor.splices] turns the edits into splices. A node of an edit has no
+// line. Editors within editors are for YAML inside strings.
+type editor struct {
+	src     *source
+	number  int                       // of the document
+	line    int                       // that the text begins at in the file, from 0
+	root    *yaml.Node                // of the document
+	base    *yaml.Node                // where paths begin
+	prefix  path                      // of the base, in the record
+	log     *record                   // what is done to the workload
+	before  map[*yaml.Node]*yaml.Node // a node, and a copy of it that no edit touches: positions are found with that
+	old     map[*yaml.Node]*yaml.Node // a new value, and the one that it replaces
+	inner   map[*yaml.Node]*editor
+	gone    map[*yaml.Node]bool   // values and elements
+	aliases map[*yaml.Node]int    // a node with an anchor, and the line of an alias of it
+	indent  int                   // the file's own, in spaces
+	compact bool                  // dashes stand right below their key
+	whole   bool                  // of an inner editor: the string is to be written anew
+	undone  map[*yaml.Node]string // values that are put back, as they were spelled
+}
+
+func newEditor(src *source, number int, root *yaml.Node) *editor {
+	e := &editor{
+		src: src, number: number, root: root, base: root, log: &record{}, indent: 2, compact: true, undone: map[*yaml.Node]string{},
+		before: map[*yaml.Node]*yaml.Node{}, old: map[*yaml.Node]*yaml.Node{}, inner: map[*yaml.Node]*editor{}, gone: map[*yaml.Node]bool{}, aliases: map[*yaml.Node]int{},
+	}
+	e.survey(root, 0, new(int))
+	e.keep(root)
+	return e
+}
+
+func (e *editor) keep(n *yaml.Node) *yaml.Node {
+	c := *n
+	c.Content = make([]*yaml.Node, len(n.Content))
+	for i, child := range n.Content {
+		c.Content[i] = e.keep(child)
+	}
+	e.before[n] = &c
+	return &c
+}
+
+// read returns a node as it was read: for a new value, the one that it replaces.
+func (e *editor) read(n *yaml.Node) *yaml.Node {
+	if old := e.old[n]; old != nil {
+		n = old
+	}
+	return e.before[n]
+}
+
+// survey finds aliases and the file's way to indent: that of the first mapping in a mapping, and the first sequence in one.
+func (e *editor) survey(n *yaml.Node, depth int, found *int) {
+	const mapping, sequence = 1, 2
+	if n.Kind == yaml.AliasNode {
+		e.aliases[n.Alias] = n.Line
+	}
+	for i, child := range n.Content {
+		if n.Kind == yaml.MappingNode && i%2 == 1 && n.Style&yaml.FlowStyle == 0 && child.Style&yaml.FlowStyle == 0 {
+			key := n.Content[i-1]
+			switch {
+			case child.Kind == yaml.MappingNode && *found&mapping == 0 && child.Line > key.Line:
+				e.indent, *found = max(child.Column-key.Column, 1), *found|mapping
+			case child.Kind == yaml.SequenceNode && *found&sequence == 0 && child.Line > key.Line:
+				e.compact, *found = child.Column <= key.Column, *found|sequence
+			}
+		}
+		e.survey(child, depth+1, found)
+	}
+}
+
+func (e *editor) fail(n *yaml.Node, format string, args ...any) error {
+	err := &Error{File: e.src.name, Document: e.number, Err: fmt.Errorf(format, args...)}
+	if n != nil && n.Line > 0 {
+		err.Line = e.line + n.Line
+	}
+	return err
+}
+
+// path leads from one node, such as the pod template, to another: keys, "[NAME]" for the element of that name (or the scalar that is it, or "[@N]" for the one at N), "#" for the YAML that
+// a string holds. It is written as a JSON pointer (RFC 6901) without the first slash.
+type path []string
+
+var pointer = strings.NewReplacer("~", "~0", "/", "~1")
+var unpointer = strings.NewReplacer("~1", "/", "~0", "~")
+
+func (p path) String() string {
+	steps := make([]string, len(p))
+	for i, step := range p {
+		steps[i] = pointer.Replace(step)
+	}
+	return strings.Join(steps, "/")
+}
+
+func parsePath(s string) path {
+	steps := strings.Split(s, "/")
+	for i, step := range steps {
+		steps[i] = unpointer.Replace(step)
+	}
+	return steps
+}
+
+func (p path) join(steps ...string) path { return append(slices.Clone(p), steps...) }
+
+// element returns the name in a "[NAME]".
+func element(step string) (string, bool) {
+	if strings.HasPrefix(step, "[") && strings.HasSuffix(step, "]") {
+		return step[1 : len(step)-1], true
+	}
+	return "", false
+}
+
+// within is the step to the YAML of a string.
+const within = "#"
+
+// set puts a value at a path, and makes what is missing on the way.
+func (e *editor) set(p path, value *yaml.Node) error {
+	at := e.base
+	for i, step := range p {
+		if step == within {
+			inner, err := e.open(at, p[:i])
+			if err != nil {
+				return err
+			}
+			return inner.set(p[i+1:], value)
+		}
+		child, slot, err := e.child(at, step)
+		if err != nil {
+			return err
+		}
+		last := i == len(p)-1
+		switch {
+		case child == nil:
+			return e.add(at, p, i, value)
+		case last && child.Kind == yaml.ScalarNode && value.Kind == yaml.ScalarNode:
+			if isNull(child) != isNull(value) || child.Value != value.Value || child.ShortTag() != value.ShortTag() {
+				return e.replace(at, slot, p, value)
+			}
+			return nil
+		case last:
+			return e.fail(child, "%s is not what it should be", step)
+		case implicitNull(child) && child.Anchor == "" && child.Line > 0:
+			made := e.make(p, i+1, value)
+			e.old[made] = child
+			at.Content[slot] = made
+			return nil
+		case isNull(child):
+			return e.fail(child, "%s is null: write a value, or leave it out", step)
+		}
+		at = child
+	}
+	return nil
+}
+
+// child finds a step below a node that is going to be edited, and its place in the node's content.
+func (e *editor) child(n *yaml.Node, step string) (*yaml.Node, int, error) {
+	if n.Kind == yaml.AliasNode {
+		return nil, 0, e.fail(n, "*%s stands for what is written elsewhere: write it out here", n.Value)
+	}
+	if line, used := e.aliases[n]; used {
+		return nil, 0, e.fail(n, "line %d uses what has the anchor &%s here, and would change with it: write it out there", e.line+line, n.Anchor)
+	}
+	name, isElement := element(step)
+	if isElement {
+		if n.Kind != yaml.SequenceNode {
+			return nil, 0, e.fail(n, "a list is expected here")
+		}
+		for i, c := range n.Content {
+			c := resolve(c)
+			if c.Kind == yaml.ScalarNode && c.Value == name || text(find(c, "name")) == name || name == "@"+strconv.Itoa(i) {
+				return n.Content[i], i, nil
+			}
+		}
+		return nil, 0, nil
+	}
+	if n.Kind != yaml.MappingNode {
+		return nil, 0, e.fail(n, "%s is expected in a mapping here", step)
+	}
+	var found *yaml.Node
+	var slot int
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key := n.Content[i]
+		switch {
+		case key.ShortTag() == "!!merge" && inMerge(n.Content[i+1], step):
+			return nil, 0, e.fail(key, "%s comes from a merge (<<): write it out here", step)
+		case key.Kind == yaml.ScalarNode && key.Value == step && found != nil:
+			return nil, 0, e.fail(key, "%s is here twice", step)
+		case key.Kind == yaml.ScalarNode && key.Value == step:
+			found, slot = n.Content[i+1], i+1
+		}
+	}
+	return found, slot, nil
+}
+
+func inMerge(n *yaml.Node, key string) bool {
+	n = resolve(n)
+	if n.Kind == yaml.SequenceNode {
+		return slices.ContainsFunc(n.Content, func(c *yaml.Node) bool { return inMerge(c, key) })
+	}
+	return field(n, key) != nil
+}
+
+// add puts a value below a node that has nothing at step i of a path.
+func (e *editor) add(n *yaml.Node, p path, i int, value *yaml.Node) error {
+	made := e.make(p, i+1, value)
+	if i == len(p)-1 {
+		e.log.added(e.prefix.join(p...))
+	} else {
+		e.log.made(e.prefix.join(p[:i+1]...))
+	}
+	if name, ok := element(p[i]); ok {
+		if made.Kind == yaml.MappingNode && field(made, "name") == nil {
+			made.Content = append([]*yaml.Node{key("name"), str(name)}, made.Content...)
+		}
+		place := e.firstPlace(n)
+		n.Content = slices.Insert(n.Content, place, made)
+		return nil
+	}
+	place := e.firstPlace(n)
+	n.Content = slices.Insert(n.Content, place, key(p[i]), made)
+	return nil
+}
+
+// make builds what leads from step i of a path to a value.
+func (e *editor) make(p path, i int, value *yaml.Node) *yaml.Node {
+	if i == len(p) {
+		return value
+	}
+	if p[i] == within {
+		n := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str"}
+		inner := e.innerEditor(&source{name: e.src.name}, 0, &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}, p[:i])
+		e.inner[n] = inner
+		_ = inner.add(inner.root, p[i+1:], 0, value) // a new mapping takes anything
+		return n
+	}
+	if i == len(p)-1 {
+		e.log.added(e.prefix.join(p...))
+	} else {
+		e.log.made(e.prefix.join(p[:i+1]...))
+	}
+	child := e.make(p, i+1, value)
+	if name, ok := element(p[i]); ok {
+		if child.Kind == yaml.MappingNode && field(child, "name") == nil {
+			child.Content = append([]*yaml.Node{key("name"), str(name)}, child.Content...)
+		}
+		return &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Content: []*yaml.Node{child}}
+	}
+	return &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Content: []*yaml.Node{key(p[i]), child}}
+}
+
+// firstPlace is where new children go: before the first that begins a line of its own (not behind the dash of a list), so that where
+// the last one ends need not be known.
+func (e *editor) firstPlace(n *yaml.Node) int {
+	stride := 1
+	if n.Kind == yaml.MappingNode {
+		stride = 2
+	}
+	if n.Line == 0 {
+		return len(n.Content)
+	}
+	first := -1
+	for i := 0; i < len(n.Content); i += stride {
+		child := n.Content[i]
+		if child.Line == 0 {
+			continue
+		}
+		if first < 0 {
+			first = i
+		}
+		if n.Style&yaml.FlowStyle == 0 && n.Kind == yaml.MappingNode && !e.src.firstInLine(e.src.start(child)) {
+			continue
+		}
+		return i
+	}
+	return max(first, 0)
+}
+
+// appendTo puts a value behind the last element of a list.
+func (e *editor) appendTo(p path, value *yaml.Node) error {
+	at := e.base
+	for _, step := range p {
+		child, _, err := e.child(at, step)
+		if err != nil {
+			return err
+		}
+		at = child
+	}
+	if _, _, err := e.child(at, "["+value.Value+"]"); err != nil {
+		return err // it stands for what is elsewhere
+	}
+	e.log.added(e.prefix.join(p...).join("[" + value.Value + "]"))
+	at.Content = append(at.Content, value)
+	return nil
+}
+
+func (e *editor) replace(parent *yaml.Node, slot int, p path, value *yaml.Node) error {
+	old := parent.Content[slot]
+	if line, used := e.aliases[old]; used {
+		return e.fail(old, "line %d uses what has the anchor &%s here, and would change with it: write it out there", e.line+line, old.Anchor)
+	}
+	if old.Line > 0 {
+		end, err := e.src.end(e.read(old))
+		if err != nil {
+			return err
+		}
+		e.log.was(e.prefix.join(p...), e.src.text[e.src.start(old):end])
+		e.old[value] = old
+	}
+	parent.Content[slot] = value
+	return nil
+}
+
+// Nodes of edits.
+
+func key(name string) *yaml.Node { return str(name) }
+
+// str is a string; it is quoted when any YAML parser could take it for something else.
+func str(value string) *yaml.Node {
+	n := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: value}
+	switch {
+	case plainWord(value):
+	case strings.Contains(value, `"`) && !strings.ContainsAny(value, "'\\\n"):
+		n.Style = yaml.SingleQuotedStyle
+	default:
+		n.Style = yaml.DoubleQuotedStyle
+	}
+	return n
+}
+
+func plainWord(s string) bool {
+	switch strings.ToLower(s) {
+	case "", "y", "n", "yes", "no", "on", "off", "true", "false", "null":
+		return false
+	}
+	for i, c := range s {
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+		if !letter && (i == 0 && c != '/' || !strings.ContainsRune("0123456789._-/:@", c)) {
+			return false
+		}
+	}
+	return !strings.HasSuffix(s, ":")
+}
+
+func quotedStr(value string) *yaml.Node {
+	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: value, Style: yaml.DoubleQuotedStyle}
+}
+
+func literal(tag, value string) *yaml.Node {
+	return &yaml.Node{Kind: yaml.ScalarNode, Tag: tag, Value: value}
+}
+
+func integer(n int) *yaml.Node  { return literal("!!int", fmt.Sprint(n)) }
+func boolean(b bool) *yaml.Node { return literal("!!bool", fmt.Sprint(b)) }
+func list(items ...*yaml.Node) *yaml.Node {
+	return &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Content: items}
+}
+
+// mapping takes keys and values in turn.
+func mapping(pairs ...any) *yaml.Node {
+	n := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
+	for i := 0; i < len(pairs); i += 2 {
+		n.Content = append(n.Content, key(pairs[i].(string)), pairs[i+1].(*yaml.Node))
+	}
+	return n
+}
+
+// prune takes what is gone out of the tree.
+func (e *editor) prune(n *yaml.Node) {
+	stride := 1
+	if n.Kind == yaml.MappingNode {
+		stride = 2
+	}
+	had := len(n.Content)
+	for i := len(n.Content) - stride; i >= 0; i -= stride {
+		child := n.Content[i+stride-1]
+		if e.gone[child] {
+			n.Content = slices.Delete(n.Content, i, i+stride)
+		} else {
+			e.prune(child)
+		}
+	}
+	if had > 0 && len(n.Content) == 0 && n.Style&yaml.FlowStyle == 0 && (n.Kind == yaml.MappingNode || n.Kind == yaml.SequenceNode) {
+		*n = yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Anchor: n.Anchor} // nothing is left of it in the text
+	}
+}
+
+// errUnlike is an edit that went wrong in the text.
+var errUnlike = errors.New("the text cannot be edited in place without changing something else; write the part that is to be edited in a plainer form")
+
+// same compares an intended tree with one that was read.
+func same(a, b *yaml.Node) bool {
+	if a.Kind != b.Kind || a.Value != b.Value || a.Anchor != b.Anchor || len(a.Content) != len(b.Content) {
+		return false
+	}
+	if a.Kind != yaml.AliasNode && a.ShortTag() != b.ShortTag() {
+		return false
+	}
+	for i := range a.Content {
+		if !same(a.Content[i], b.Content[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// flow writes a node as JSON, which is YAML's flow style in its strictest form.
+func flow(n *yaml.Node) string {
+	var b strings.Builder
+	switch n.Kind {
+	case yaml.MappingNode:
+		b.WriteByte('{')
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			b.WriteString(flow(n.Content[i]) + ":" + flow(n.Content[i+1]))
+		}
+		b.WriteByte('}')
+	case yaml.SequenceNode:
+		b.WriteByte('[')
+		for i, child := range n.Content {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			b.WriteString(flow(child))
+		}
+		b.WriteByte(']')
+	default:
+		switch n.ShortTag() {
+		case "!!int", "!!float", "!!bool":
+			b.WriteString(n.Value)
+		case "!!null":
+			b.WriteString("null")
+		default:
+			b.WriteString(jsonString(n.Value))
+		}
+	}
+	return b.String()
+}
+
+func jsonString(s string) string {
+	var b strings.Builder
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	_ = encoder.Encode(s) // a string always encodes
+	return strings.TrimSuffix(b.String(), "\n")
+}
