@@ -28,6 +28,7 @@ type editor struct {
 	aliases map[*yaml.Node]int    // a node with an anchor, and the line of an alias of it
 	indent  int                   // the file's own, in spaces
 	compact bool                  // dashes stand right below their key
+	oneLine bool                  // what is put back is spelled in one line
 	whole   bool                  // of an inner editor: the string is to be written anew
 	undone  map[*yaml.Node]string // values that are put back, as they were spelled
 }

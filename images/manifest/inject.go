@@ -65,6 +65,10 @@ func Inject(name, text string, o Options) (Result, error) {
 	case len(r.Workloads) == 0:
 		return Result{}, fmt.Errorf("%s: %s", name, strings.Join(r.Warnings, "; "))
 	}
+	// What could not be taken back is not done.
+	if back, err := Remove(name, r.Text); err != nil || back.Text != text {
+		return Result{}, &Error{File: name, Err: errUnlike}
+	}
 	return r, nil
 }
 
@@ -83,8 +87,19 @@ func Remove(name, text string) (Result, error) {
 	return r, err
 }
 
-// rewrite edits all workloads of a stream, and makes sure that nothing else has changed.
+// rewrite edits all workloads of a stream, and makes sure that nothing else has changed. A spelling of several lines that is put back
+// fits only the indentation that it was taken from; where that has changed it is put back in one line.
 func rewrite(name, text string, edit func(*editor, workload) error) (string, error) {
+	edited, err := rewriteWith(name, text, false, edit)
+	if errors.Is(err, errUnlike) {
+		if again, err := rewriteWith(name, text, true, edit); err == nil {
+			return again, nil
+		}
+	}
+	return edited, err
+}
+
+func rewriteWith(name, text string, oneLine bool, edit func(*editor, workload) error) (string, error) {
 	src := newSource(name, text)
 	documents, err := parse(src)
 	if err != nil {
@@ -94,6 +109,7 @@ func rewrite(name, text string, edit func(*editor, workload) error) (string, err
 	editors := make([]*editor, len(documents))
 	for i, d := range documents {
 		e := newEditor(src, i+1, d.Content[0])
+		e.oneLine = oneLine
 		editors[i] = e
 		for _, w := range workloads(e.root) {
 			e.base, e.log = w.node, &record{}

@@ -29,14 +29,14 @@ func (i *injection) metadata(name, value string) error {
 		return i.refuse(`the injector refuses " and \ in proxyMetadata: give %s another value`, name)
 	}
 	at := i.config("proxyMetadata")
-	_, metadata, err := i.walk(at)
+	inside, metadata, err := i.walk(at)
 	if err != nil {
 		return err
 	}
 	if metadata != nil && metadata.Kind == yaml.MappingNode {
 		for k := 0; k+1 < len(metadata.Content); k += 2 {
 			if v := resolve(metadata.Content[k+1]); v.ShortTag() != "!!str" {
-				return i.refuse("the injector refuses proxyMetadata.%s, which is no string: write it in quotes", metadata.Content[k].Value)
+				return inside.fail(v, "the injector refuses proxyMetadata.%s, which is no string: write it in quotes", metadata.Content[k].Value)
 			}
 		}
 	}

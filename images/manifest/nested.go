@@ -41,7 +41,11 @@ func (e *editor) open(n *yaml.Node, p path) (*editor, error) {
 	documents, err := parse(src)
 	var at *Error
 	if errors.As(err, &at) {
-		return nil, e.fail(n, "%s: line %d of it: %w", name, at.Line, at.Err)
+		wrong := &yaml.Node{Line: n.Line}
+		if n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0 {
+			wrong.Line += at.Line
+		}
+		return nil, e.fail(wrong, "%s: %w", name, at.Err)
 	}
 	root := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
 	switch {
@@ -103,8 +107,8 @@ func (e *editor) visitInner(n *yaml.Node, flowing bool, all *[]splice) error {
 	if spelling, ok := e.log.Was[at.String()]; ok && inner.log.undo && e.restores(spelling, n.Value) {
 		from := e.src.start(n)
 		to, err := e.src.end(e.read(n))
-		*all = append(*all, splice{from, to, spelling})
 		n.Value = decoded(spelling).Value
+		*all = append(*all, splice{from, to, e.spell(spelling)})
 		return err
 	}
 	if !inner.whole {

@@ -120,9 +120,17 @@ func (e *editor) putBack(p path, spelling string) error {
 	}
 	value.Line = 0
 	at.old[value] = child
-	at.undone[value] = spelling
+	at.undone[value] = at.spell(spelling)
 	parent.Content[slot] = value
 	return nil
+}
+
+// spell returns a spelling that fits the place where it is put back.
+func (e *editor) spell(spelling string) string {
+	if e.oneLine && strings.Contains(spelling, "\n") {
+		return flow(decoded(spelling))
+	}
+	return spelling
 }
 
 // decoded reads a value as it is spelled behind a key.

@@ -88,7 +88,7 @@ func (e *editor) visit(n *yaml.Node, flow bool, all *[]splice) error {
 // insert puts new children before child i.
 func (e *editor) insert(n *yaml.Node, i, before int, fresh []*yaml.Node, flow bool, all *[]splice) error {
 	s := e.src
-	at := s.start(n.Content[i])
+	at := s.start(e.read(n.Content[i]))
 	if flow {
 		gap := " "
 		if before < 0 {
@@ -114,7 +114,7 @@ func (e *editor) insert(n *yaml.Node, i, before int, fresh []*yaml.Node, flow bo
 	}
 	if !s.firstInLine(at) {
 		// Right behind a dash, as the only key.
-		next := s.eol() + strings.Repeat(" ", n.Content[i].Column-1)
+		next := s.eol() + strings.Repeat(" ", e.read(n.Content[i]).Column-1)
 		*all = append(*all, splice{at, at, strings.Join(lines, next) + next})
 		return nil
 	}
@@ -210,13 +210,13 @@ func (e *editor) overwrite(n *yaml.Node, i int, flowing bool, all *[]splice) err
 		from := s.start(old)
 		to, err := s.end(e.read(old))
 		if err == nil && spelling == "" { // of which nothing was written
-			from, err = s.colon(n.Content[i])
+			from, err = s.colon(e.read(n.Content[i]))
 		}
 		*all = append(*all, splice{from, to, spelling})
 		return err
 	}
 	if implicitNull(old) && old.Anchor == "" && n.Kind == yaml.MappingNode {
-		at, err := s.colon(n.Content[i])
+		at, err := s.colon(e.read(n.Content[i]))
 		if err != nil || flowing {
 			return s.lost(n)
 		}
@@ -227,7 +227,7 @@ func (e *editor) overwrite(n *yaml.Node, i int, flowing bool, all *[]splice) err
 		if s.skipSpace(at) < s.lineEnd(at) {
 			return s.lost(n)
 		}
-		indent := n.Content[i].Column - 1
+		indent := e.read(n.Content[i]).Column - 1
 		if value.Kind == yaml.MappingNode || !e.compact {
 			indent += e.indent
 		}
@@ -251,7 +251,7 @@ func (e *editor) overwrite(n *yaml.Node, i int, flowing bool, all *[]splice) err
 			return err
 		}
 		lines[0] = strings.TrimPrefix(lines[0], "k: ")
-		indent := strings.Repeat(" ", n.Content[i].Column-1)
+		indent := strings.Repeat(" ", e.read(n.Content[i]).Column-1)
 		written = strings.TrimPrefix(strings.TrimSuffix(indented(lines, indent, s.eol()), s.eol()), indent)
 	}
 	*all = append(*all, splice{from, to, written})
@@ -261,11 +261,11 @@ func (e *editor) overwrite(n *yaml.Node, i int, flowing bool, all *[]splice) err
 // cut takes child i out.
 func (e *editor) cut(n *yaml.Node, i int, flow bool, all *[]splice) error {
 	s := e.src
-	at := s.start(n.Content[i])
+	at := s.start(e.read(n.Content[i]))
 	value := n.Content[i+stride(n)-1]
 	end, err := s.end(e.read(value))
 	if err == nil && implicitNull(value) && n.Kind == yaml.MappingNode {
-		end, err = s.colon(n.Content[i])
+		end, err = s.colon(e.read(n.Content[i]))
 	}
 	if err != nil {
 		return err
@@ -274,7 +274,7 @@ func (e *editor) cut(n *yaml.Node, i int, flow bool, all *[]splice) error {
 	if flow {
 		switch {
 		case !last:
-			*all = append(*all, splice{at, s.start(n.Content[next]), ""})
+			*all = append(*all, splice{at, s.start(e.read(n.Content[next])), ""})
 		case i > 0 && !e.gone[n.Content[i-1]]:
 			if at, err = s.end(e.read(n.Content[i-1])); err != nil {
 				return err
@@ -291,11 +291,14 @@ func (e *editor) cut(n *yaml.Node, i int, flow bool, all *[]splice) error {
 		}
 	}
 	if !s.firstInLine(at) {
-		if last || e.gone[n.Content[next+stride(n)-1]] {
-			return s.lost(n)
+		// Right behind a dash: what stays moves up.
+		for ; next < len(n.Content); next += stride(n) {
+			if !e.gone[n.Content[next+stride(n)-1]] {
+				*all = append(*all, splice{at, s.start(e.read(n.Content[next])), ""})
+				return nil
+			}
 		}
-		*all = append(*all, splice{at, s.start(n.Content[next]), ""})
-		return nil
+		return s.lost(n)
 	}
 	from, to := s.lineStart(at), s.nextLine(end)
 	if to == len(s.text) && s.lineEnd(end) == to && from > 0 {

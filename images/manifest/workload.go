@@ -58,6 +58,7 @@ func workloads(n *yaml.Node) []workload {
 	if w.name = text(find(n, "metadata", "name")); w.name == "" {
 		w.name = text(find(n, "metadata", "generateName"))
 	}
+	w.name = strings.Join(strings.Fields(w.name), " ")
 	return []workload{w}
 }
 

@@ -1,0 +1,336 @@
+package manifest_test
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/envoyshim/envoyshim/images/manifest"
+	"go.yaml.in/yaml/v3"
+)
+
+const image = "registry.example/istio/proxyv2:1.27.1-debug"
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// golden are manifests with the options of their line "# inject: ..." (the first line; for JSON the table here), or the default.
+var golden = map[string]manifest.Options{
+	"fortio-server.yaml":        {Mode: "debug", Image: image},
+	"deployment.yaml":           {Mode: "debug", Image: image},
+	"deployment-hold.yaml":      {Mode: "debug", Image: image},
+	"deployment.json":           {Mode: "lldb", Image: image},
+	"compact.json":              {Mode: "debug", Image: image},
+	"off.yaml":                  {Mode: "off", Image: image},
+	"open-port.yaml":            {Mode: "debug", Image: image, Listen: "0.0.0.0:2159", Env: []string{"ENVOYSHIM_TLS_DIR=/etc/debug-tls"}},
+	"gateway.yaml":              {Mode: "debug", Image: image},
+	"own-container.yaml":        {Mode: "debug", Image: image},
+	"kube-injected.yaml":        {Mode: "debug", Image: image, Listen: ":2159", Env: []string{"ENVOYSHIM_INSECURE=true"}},
+	"kube-injected-hold.yaml":   {Mode: "debug", Image: image},
+	"kube-injected-native.yaml": {Mode: "debug", Image: image},
+	"plain.yaml":                {Mode: "debug", Image: "registry.example/envoy:debug"},
+	"plain-no-image.yaml":       {Mode: "gdb", ShimImage: image},
+	"no-image.yaml":             {Mode: "debug", ShimImage: image},
+	"kinds.yaml":                {Mode: "debug", Image: image},
+	"list.yaml":                 {Mode: "pause", Image: image},
+	"odd.yaml":                  {Mode: "debug", Image: image},
+	"user.yaml":                 {Mode: "debug", Image: image, OnlyUID: "1000"},
+	"overrides.yaml":            {Mode: "debug", Image: image, Listen: "10.0.0.1:2200", Env: []string{"ENVOYSHIM_INSECURE=true"}},
+	"crlf.yaml":                 {Mode: "debug", Image: image},
+	"tabs.json":                 {Mode: "debug", Image: image},
+	"strings.yaml":              {Mode: "debug", Image: image},
+}
+
+// TestGolden shows what becomes of whole manifests: testdata/NAME and testdata/NAME.injected.
+func TestGolden(t *testing.T) {
+	for name, options := range golden {
+		t.Run(name, func(t *testing.T) {
+			text := file(t, name)
+			r, err := manifest.Inject(name, text, options)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := r.Text + "\n#### warnings\n" + strings.Join(r.Warnings, "\n") + "\n"
+			path := filepath.Join("testdata", name+".injected")
+			if *update {
+				if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if want := file(t, name+".injected"); got != want {
+				t.Errorf("other than %s (go test ./images/manifest -update writes it, and git diff shows it):\n%s", path, got)
+			}
+			promises(t, name, text, options)
+		})
+	}
+}
+
+func file(t testing.TB, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// promises are what must hold for every manifest: twice is once; another mode is as if it had been the first; removal gives every byte
+// back, also after an edit elsewhere; and nothing changes but what is meant to.
+func promises(t *testing.T, name, text string, o manifest.Options) {
+	t.Helper()
+	first, err := manifest.Inject(name, text, o)
+	if err != nil {
+		if first.Text != "" && first.Text != text {
+			t.Errorf("text beside the error %v:\n%s", err, first.Text)
+		}
+		if strings.Contains(err.Error(), "\n") {
+			t.Errorf("an error of more than one line: %q", err)
+		}
+		return
+	}
+	second, err := manifest.Inject(name, first.Text, o)
+	if err != nil || second.Text != first.Text {
+		t.Errorf("a second time: %v\n%s\nfirst:\n%s", err, second.Text, first.Text)
+	}
+	other := o
+	other.Mode, other.Image = "pause", ""
+	other.ShimImage = o.ShimImage
+	changed, err := manifest.Inject(name, first.Text, other)
+	other.Image = o.Image
+	fresh, freshErr := manifest.Inject(name, text, other)
+	if err != nil || freshErr != nil || changed.Text != fresh.Text {
+		t.Errorf("another mode: %v, %v\n%s\nas the first:\n%s", err, freshErr, changed.Text, fresh.Text)
+	}
+	removed, err := manifest.Remove(name, first.Text)
+	if err != nil || removed.Text != text {
+		t.Errorf("removal: %v\n%q\nnot\n%q", err, removed.Text, text)
+	}
+	again, err := manifest.Remove(name, text)
+	if err != nil || again.Text != text {
+		t.Errorf("removal of what was not injected: %v\n%s", err, again.Text)
+	}
+	onlyMeant(t, text, first.Text)
+}
+
+// onlyMeant compares the trees: nothing is gone, and what came or changed lies where an injection may write.
+func onlyMeant(t *testing.T, before, after string) {
+	t.Helper()
+	a, b := flat(t, before), flat(t, after)
+	for path, value := range a {
+		if now, there := b[path]; !there {
+			t.Errorf("%s is gone", path)
+		} else if now != value && !meant(path) {
+			t.Errorf("%s changed from %q to %q", path, value, now)
+		}
+	}
+	for path, value := range b {
+		if _, there := a[path]; !there && !meant(path) {
+			t.Errorf("%s came: %q", path, value)
+		}
+	}
+}
+
+func meant(path string) bool {
+	for _, p := range []string{
+		"/annotations/envoyshim.io/inject", "/annotations/sidecar.istio.io/proxyImage", "/annotations/proxy.istio.io/config",
+		"/annotations/proxy.istio.io/overrides", "/annotations/traffic.sidecar.istio.io/excludeInboundPorts",
+		"/annotations/sidecar.istio.io/nativeSidecar", "/annotations/sidecar.istio.io/userVolumeMount",
+		"=envoyshim/", "=ENVOYSHIM_", "=PROXY_CONFIG/value", "/image", "/failureThreshold", "/startupProbe/",
+		"/command/", "/args/", "/lifecycle/",
+	} {
+		if strings.Contains(path, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// flat is a stream as paths and scalars; elements of lists go by their place from the end, and name.
+func flat(t *testing.T, text string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	decoder := yaml.NewDecoder(strings.NewReader(text))
+	for i := 0; ; i++ {
+		var v any
+		if err := decoder.Decode(&v); err != nil {
+			return all
+		}
+		flatten(fmt.Sprint(i), v, all)
+	}
+}
+
+func flatten(path string, v any, all map[string]string) {
+	switch v := v.(type) {
+	case map[string]any:
+		for key, value := range v {
+			flatten(path+"/"+key, value, all)
+		}
+	case []any:
+		for i, value := range v {
+			name := fmt.Sprint(len(v) - i) // what is new stands in front
+			if m, ok := value.(map[string]any); ok && m["name"] != nil {
+				name += fmt.Sprint("=", m["name"])
+			}
+			flatten(path+"/"+name, value, all)
+		}
+	case nil: // {} and null may get children
+	default:
+		all[path] = fmt.Sprintf("%T %v", v, v)
+	}
+}
+
+// TestEditsBetween removes an injection after its manifest was edited: by hand, or by the API server.
+func TestEditsBetween(t *testing.T) {
+	o := manifest.Options{Mode: "debug", Image: image}
+	between := func(name string, edit func(string) string) {
+		t.Helper()
+		text := file(t, name)
+		r, err := manifest.Inject(name, text, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		edited := edit(r.Text)
+		if edited == r.Text {
+			t.Fatalf("%s: the edit changes nothing", name)
+		}
+		removed, err := manifest.Remove(name, edited)
+		if want := edit(text); err != nil || removed.Text != want {
+			t.Errorf("%s: %v\n%s\nnot\n%s", name, err, removed.Text, want)
+		}
+	}
+	replace := func(old, new string) func(string) string {
+		return func(s string) string { return strings.Replace(s, old, new, 1) }
+	}
+	between("deployment-hold.yaml", replace("concurrency: 2", "concurrency: 4\n          statusPort: 15022"))
+	between("deployment-hold.yaml", replace("    spec:\n", "    spec:\n      nodeName: n # mine\n"))
+	between("deployment-hold.yaml", replace("      annotations:\n", "      annotations:\n        also/mine: 'x'\n"))
+	between("fortio-server.yaml", replace("        - name: JWT_POLICY\n", "        - name: MINE\n          value: x\n        - name: JWT_POLICY\n"))
+	between("deployment.json", replace(`"replicas": 1`, `"replicas": 2`))
+
+	// What was typed over an edit of ours goes with it.
+	text := file(t, "fortio-server.yaml")
+	r, err := manifest.Inject("f", text, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	edited := strings.Replace(r.Text, "value: debug", "value: pause", 1)
+	edited = strings.Replace(edited, "image: "+image, `image: "registry.example/other:1"`, 1)
+	if removed, err := manifest.Remove("f", edited); err != nil || removed.Text != text {
+		t.Errorf("typed over: %v\n%s", err, removed.Text)
+	}
+}
+
+// TestRoundTrip has the manifest written anew by other software in between, which keeps the data only.
+func TestRoundTrip(t *testing.T) {
+	for name, options := range golden {
+		if name == "odd.yaml" {
+			continue // its documents are not all objects
+		}
+		t.Run(name, func(t *testing.T) {
+			text := file(t, name)
+			r, err := manifest.Inject(name, text, options)
+			if err != nil {
+				t.Fatal(err)
+			}
+			removed, err := manifest.Remove(name, rewritten(t, r.Text))
+			if err != nil {
+				t.Fatalf("%v in\n%s", err, rewritten(t, r.Text))
+			}
+			a, b := flat(t, text), flat(t, removed.Text)
+			for path := range b {
+				if a[path] != b[path] && !strings.HasSuffix(path, "/proxy.istio.io/config") {
+					t.Errorf("%s is %q, was %q", path, b[path], a[path])
+				}
+			}
+			for path := range a {
+				if _, there := b[path]; !there {
+					t.Errorf("%s is gone", path)
+				}
+			}
+		})
+	}
+}
+
+func rewritten(t *testing.T, text string) string {
+	t.Helper()
+	var b strings.Builder
+	encoder := yaml.NewEncoder(&b)
+	decoder := yaml.NewDecoder(strings.NewReader(text))
+	for {
+		var v any
+		if err := decoder.Decode(&v); err != nil {
+			return b.String()
+		}
+		if err := encoder.Encode(v); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestUntouched: what makes no pods, and what is no object at all, passes through.
+func TestUntouched(t *testing.T) {
+	for _, text := range []string{
+		"", "# a comment\n", "---\n", "--- # x\n...\n---\n", "kind: ConfigMap\napiVersion: v1\ndata: {a: \"b\" }  \n",
+		"apiVersion: example.com/v1\nkind: Deployment\nspec: {template: {spec: {}}}\n", "[1, 2]\n", "just text", "apiVersion: v1\nkind: List\nitems: []\n",
+		"\ufeffapiVersion: v1\r\nkind: Service\r\n", "apiVersion: v1\nkind: Pod\n",
+	} {
+		r, err := manifest.Inject("f", text, manifest.Options{Mode: "debug", Image: image})
+		if !errors.Is(err, manifest.ErrNothing) || r.Text != text {
+			t.Errorf("%q: %v %q", text, err, r.Text)
+		}
+	}
+}
+
+// TestRefusals: one line with the file, the document and the line.
+func TestRefusals(t *testing.T) {
+	pod := func(annotations string) string {
+		return "apiVersion: v1\nkind: Service\n---\napiVersion: v1\nkind: Pod\nmetadata:\n  name: p\n  annotations:\n    " + annotations + "\nspec:\n  containers:\n  - name: app\n    image: a\n"
+	}
+	def := manifest.Options{Mode: "debug", Image: image}
+	for _, c := range []struct {
+		text string
+		o    manifest.Options
+		want string
+	}{
+		{"a: 1\n---\nb: [\n", def, "f: document 2, line 3: no YAML: did not find expected node content"},
+		{"kind: Pod\n\tx: 1\n", def, "f: document 1, line 2: no YAML: found a tab character"},
+		{"\xff\xfea", def, "f: this is UTF-16"},
+		{pod("proxy.istio.io/config: \"proxyMetadata: {A: 1}\""), def, "f: document 2, line 9: the injector refuses proxyMetadata.A, which is no string"},
+		{pod("proxy.istio.io/config: |\n      a: [\n"), def, "f: document 2, line 10: proxy.istio.io/config: no YAML"},
+		{pod("proxy.istio.io/config: 7"), def, "f: document 2, line 9: proxy.istio.io/config must be a string"},
+		{pod("proxy.istio.io/config: '[a]'"), def, "f: document 2, line 9: proxy.istio.io/config must hold a mapping"},
+		{pod("proxy.istio.io/overrides: 'containers: []'"), def, "f: document 2, line 9: proxy.istio.io/overrides is no JSON"},
+		{pod("a: b"), manifest.Options{Mode: "debug", Image: "proxyv2:debug"}, "f: document 2, line 4: Pod/p: Istio ignores an image without a slash"},
+		{pod("a: b"), manifest.Options{Mode: "debug"}, "f: document 2, line 4: Pod/p: which debug image?"},
+		{pod("a: b"), manifest.Options{Mode: "debug", Image: image, Env: []string{`A=a"b`}}, `Pod/p: the injector refuses " and \ in proxyMetadata`},
+		{pod("a: b"), manifest.Options{Mode: "debug", Image: image, Env: []string{"A=a\nb"}}, "--env A: a line break"},
+		{pod("a: b"), manifest.Options{Mode: "debug", Image: image, Env: []string{"A"}}, `--env "A": give NAME=VALUE`},
+		{pod("a: b"), manifest.Options{Mode: "debg", Image: image}, `mode "debg": allowed: off, pause, debug,`},
+		{pod("a: b"), manifest.Options{Mode: "envoy=debug,pilot-agent=x", Image: image}, `mode "x": allowed`},
+		{pod("a: b"), manifest.Options{Mode: "debug", Image: image, Listen: "127.0.0.1:15021"}, "Istio uses port 15021 in the pod"},
+		{pod("a: b"), manifest.Options{Mode: "debug", Image: image, Listen: "0.0.0.0:2159"}, "a debug port has no authentication"},
+		{pod("a: b"), manifest.Options{Mode: "debug", Image: image, Listen: "2159"}, "give HOST:PORT"},
+		{pod("a: b"), manifest.Options{Mode: "debug", Image: image, Listen: ":0", Env: []string{"ENVOYSHIM_INSECURE=true"}}, "the port must be known"},
+		{pod("traffic.sidecar.istio.io/excludeInboundPorts: 'x,1'"), manifest.Options{Mode: "debug", Image: image, Listen: ":1", Env: []string{"ENVOYSHIM_INSECURE=true"}}, "the injector refuses traffic.sidecar.istio.io/excludeInboundPorts"},
+		{pod("sidecar.istio.io/inject: 'false'"), def, "sidecar.istio.io/inject is false"},
+		{pod("a: b") + "  hostNetwork: true\n", def, "Istio injects nothing into a pod with hostNetwork"},
+		{pod("a: b"), manifest.Options{Mode: "debug", Image: image, OnlyUID: "1337"}, `--only-uid "1337"`},
+		{pod("a: b"), manifest.Options{Mode: "debug", Image: image, Container: "x"}, "there is no container x"},
+		{"x: &a {b: c}\n" + strings.Replace(pod("a: b"), "  annotations:\n    a: b\n", "  annotations: &a {b: c}\n  labels: *a\n", 1), def,
+			"f: document 2, line 9: line 10 uses what has the anchor &a here"},
+		{"anchors:\n  a: &a\n    k: v\napiVersion: v1\nkind: Pod\nmetadata:\n  name: p\n  annotations: *a\nspec:\n  containers:\n  - name: app\n", def,
+			"f: document 1, line 8: *a stands for what is written elsewhere"},
+		{pod("<<: {proxy.istio.io/config: \"a: b\"}"), def, "f: document 2, line 9: proxy.istio.io/config comes from a merge"},
+		{pod("a: b\n    proxy.istio.io/config: ''\n    proxy.istio.io/config: ''"), def, "proxy.istio.io/config is here twice"},
+		{pod("a: b\n    envoyshim.io/inject: x"), def, "the annotation envoyshim.io/inject is damaged"},
+		{"apiVersion: v1\nkind: Pod\nmetadata:\n  annotations: null\nspec:\n  containers:\n  - name: app\n", def, "f: document 1, line 4: annotations is null"},
+	} {
+		r, err := manifest.Inject("f", c.text, c.o)
+		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%q: %v, wanted %s\n%s", c.text, err, c.want, r.Text)
+		}
+	}
+}
