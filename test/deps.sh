@@ -31,7 +31,7 @@ fi
 
 packages=(gdb lldb-19 g++ libevent-dev libc6-dev make python3 python3-pip
 	iproute2 util-linux procps binutils curl zstd)
-[ "${1:-}" = demo ] || packages+=(gdbserver zsh fish)
+[ "${1:-}" = demo ] || packages+=(gdbserver iptables zsh fish)
 missing=()
 for p in "${packages[@]}"; do
 	dpkg-query -W -f '${db:Status-Status}\n' "$p" 2>/dev/null | grep -qx installed || missing+=("$p")
@@ -154,4 +154,20 @@ else
 	mv "$agent/pilot-agent.new" "$agent/pilot-agent"
 fi
 ln -sfn "$agent" "$cache/pilot-agent"
+
+# Istio's injector, with the charts that its templates come from.
+injector=$cache/injector-$(cat injector/go.mod injector/go.sum injector/main.go | sha256sum | cut -c1-12)
+if [ "${1:-}" = demo ]; then
+	:
+elif [ -x "$injector/injector" ]; then
+	step 'injector: there'
+else
+	step 'injector: building from the Go module proxy (about 5 minutes)'
+	mkdir -p "$injector"
+	(cd injector && CGO_ENABLED=0 GOFLAGS=-mod=readonly go build -trimpath -ldflags '-s -w' -o "$injector/injector.new" .)
+	cp -r "$(cd injector && go list -mod=readonly -m -f '{{.Dir}}' istio.io/istio)/manifests" "$injector/"
+	chmod -R u+w "$injector/manifests"
+	mv "$injector/injector.new" "$injector/injector"
+fi
+[ "${1:-}" = demo ] || ln -sfn "$injector" "$cache/injector"
 step done
