@@ -135,6 +135,7 @@ fuzz: build
 	go test -run '^$$' -fuzz FuzzRequests -fuzztime 30s -fuzzminimizetime 10x ./internal/delve/server
 	go test -run '^$$' -fuzz FuzzRead -fuzztime 30s -fuzzminimizetime 10x ./internal/elfinfo
 	go test -run '^$$' -fuzz FuzzCallFrameInformation -fuzztime 30s -fuzzminimizetime 10x ./internal/backtrace
+	go test -run '^$$' -fuzz FuzzInject -fuzztime 30s -fuzzminimizetime 10x ./images/manifest
 	go test -run '^$$' -fuzz FuzzRecognise -fuzztime 30s -fuzzminimizetime 10x ./launcher
 	go test -run '^$$' -fuzz FuzzReadDAP -fuzztime 30s -fuzzminimizetime 10x ./launcher
 

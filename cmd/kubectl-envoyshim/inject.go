@@ -36,6 +36,7 @@ func (c *injectCommand) Run(s *command.Streams) error {
 		return err
 	}
 	var out strings.Builder
+	written := map[string]string{}
 	found := false
 	for _, name := range c.Files {
 		text, label, err := read(s, name)
@@ -59,9 +60,7 @@ func (c *injectCommand) Run(s *command.Streams) error {
 		case !c.InPlace:
 			join(&out, result.Text)
 		case result.Text != text:
-			if err := overwrite(name, result.Text); err != nil {
-				return err
-			}
+			written[name] = result.Text
 		}
 	}
 	if !found {
@@ -69,6 +68,11 @@ func (c *injectCommand) Run(s *command.Streams) error {
 	}
 	if c.Rules != "" {
 		if err := c.writeRules(); err != nil {
+			return err
+		}
+	}
+	for name, text := range written { // once all of them are known to be right
+		if err := overwrite(name, text); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -133,7 +134,7 @@ func rewriteWith(name, text string, oneLine bool, edit func(*editor, workload) e
 	}
 	edited := apply(text, splices)
 	again, err := parse(newSource(name, edited))
-	if err != nil || len(again) != len(documents) {
+	if err != nil || len(again) != len(documents) || json.Valid([]byte(text)) && !json.Valid([]byte(edited)) {
 		return "", &Error{File: name, Err: errUnlike}
 	}
 	for i, e := range editors {

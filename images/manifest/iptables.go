@@ -25,7 +25,7 @@ func (i *injection) onlyUID(form form, c container) error {
 		return i.refuse("--only-uid is about the interception of a sidecar's pod, and there is none here")
 	}
 	group := i.groupOf(uid)
-	if group == "" || form != sidecar {
+	if group == "" || form == injected {
 		i.result.UIDs = append(i.result.UIDs, i.workload.String())
 		return nil
 	}

@@ -1,0 +1,439 @@
+package test
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/envoyshim/envoyshim/images/manifest"
+)
+
+const debugImage = "registry.example/istio/proxyv2:1.27.1-debug"
+
+// bothForms are the sidecar's: classic, and native (an init container that stays).
+func bothForms(t *testing.T, f func(t *testing.T, native bool)) {
+	t.Run("classic", func(t *testing.T) { f(t, false) })
+	t.Run("native", func(t *testing.T) { f(t, true) })
+}
+
+// istio has Istio's own code inject a manifest; set are settings of the installation.
+func istio(t *testing.T, native bool, text string, set ...string) (string, error) {
+	t.Helper()
+	cmd := exec.Command(cached(t, "injector/injector"), set...)
+	cmd.Env = []string{"CHARTS=" + cached(t, "injector/manifests"), "ENABLE_NATIVE_SIDECARS=false", "HOME=/nonexistent"}
+	if native {
+		cmd.Env[1] = "ENABLE_NATIVE_SIDECARS=true"
+	}
+	cmd.Stdin = strings.NewReader(text)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return stderr.String(), err
+	}
+	return string(out), nil
+}
+
+// ours injects a manifest by the command line.
+func ours(t *testing.T, text string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(kubectlCLI(t), append([]string{"inject", "-f", "-"}, args...)...)
+	cmd.Stdin = strings.NewReader(text)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v: %s", err, stderr.String())
+	}
+	return string(out)
+}
+
+// object is a parsed object of Kubernetes.
+type object map[string]any
+
+// podOf is the pod template of a manifest's first workload.
+func podOf(t *testing.T, text string) object {
+	t.Helper()
+	var o object
+	if err := yaml.Unmarshal([]byte(text), &o); err != nil {
+		t.Fatal(err)
+	}
+	if o["kind"] == "Pod" {
+		return o
+	}
+	return o.at("spec", "template")
+}
+
+func (o object) at(keys ...string) object {
+	for _, key := range keys {
+		o, _ = o[key].(object)
+	}
+	return o
+}
+
+func (o object) list(key string) []object {
+	var all []object
+	items, _ := o[key].([]any)
+	for _, item := range items {
+		if m, ok := item.(object); ok {
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+func named(list []object, name string) object {
+	if i := slices.IndexFunc(list, func(o object) bool { return o["name"] == name }); i >= 0 {
+		return list[i]
+	}
+	return nil
+}
+
+// proxyOf finds istio-proxy where its form has it.
+func proxyOf(t *testing.T, p object, native bool) object {
+	t.Helper()
+	list := "containers"
+	if native {
+		list = "initContainers"
+	}
+	proxy := named(p.at("spec").list(list), "istio-proxy")
+	if proxy == nil {
+		t.Fatalf("no istio-proxy in %s of %v", list, p)
+	}
+	return proxy
+}
+
+func env(container object, name string) any {
+	v := named(container.list("env"), name)
+	if v == nil {
+		return nil
+	}
+	return v["value"]
+}
+
+func equal(t *testing.T, what string, got, want any) {
+	t.Helper()
+	a, _ := yaml.Marshal(got)
+	b, _ := yaml.Marshal(want)
+	if string(a) != string(b) {
+		t.Errorf("%s is\n%snot\n%s", what, a, b)
+	}
+}
+
+// patientProbe is the startupProbe that lasts a day.
+var patientProbe = object{
+	"httpGet": object{"path": "/healthz/ready", "port": 15021}, "failureThreshold": 86400, "periodSeconds": 1, "timeoutSeconds": 3,
+}
+
+const application = `apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: app
+spec:
+  selector:
+    matchLabels: {app: app}
+  template:
+    metadata:
+      labels: {app: app}
+    spec:
+      containers:
+      - name: app
+        image: app
+`
+
+// withConfig is the application with an annotation of its author's.
+func withAnnotation(name, value string) string {
+	return strings.Replace(application, "      labels: {app: app}\n", "      labels: {app: app}\n      annotations:\n        "+name+": "+value+"\n", 1)
+}
+
+// TestInjectSidecar: what Istio makes of a manifest of ours.
+func TestInjectSidecar(t *testing.T) {
+	bothForms(t, func(t *testing.T, native bool) {
+		long := strings.Repeat("x", 5000)
+		out, err := istio(t, native, ours(t, application, "--image", debugImage, "--env", "A=#x: 'y' {{z}}", "--env", "B= "+long, "--env", "C=true"),
+			"meshConfig.defaultConfig.holdApplicationUntilProxyStarts=true")
+		if err != nil {
+			t.Fatal(out)
+		}
+		p := podOf(t, out)
+		proxy := proxyOf(t, p, native)
+		equal(t, "image", proxy["image"], debugImage)
+		equal(t, "ENVOYSHIM_MODE", env(proxy, "ENVOYSHIM_MODE"), "debug")
+		equal(t, "ENVOYSHIM_LISTEN", env(proxy, "ENVOYSHIM_LISTEN"), nil)
+		equal(t, "A", env(proxy, "A"), "#x: 'y' {{z}}")
+		equal(t, "B", env(proxy, "B"), " "+long)
+		equal(t, "C", env(proxy, "C"), "true")
+		equal(t, "startupProbe", proxy["startupProbe"], patientProbe)
+		equal(t, "postStart", proxy.at("lifecycle")["postStart"], nil)
+		equal(t, "istio-init's image", named(p.at("spec").list("initContainers"), "istio-init")["image"], debugImage)
+	})
+}
+
+// TestInjectHoldApplication: an application that waits for its proxy waits as long as Envoy is held.
+func TestInjectHoldApplication(t *testing.T) {
+	text := withAnnotation("proxy.istio.io/config", "'{holdApplicationUntilProxyStarts: true}'")
+	bothForms(t, func(t *testing.T, native bool) {
+		out, err := istio(t, native, ours(t, text, "--image", debugImage))
+		if err != nil {
+			t.Fatal(out)
+		}
+		proxy := proxyOf(t, podOf(t, out), native)
+		equal(t, "startupProbe", proxy["startupProbe"], patientProbe)
+		if native {
+			equal(t, "postStart", proxy.at("lifecycle")["postStart"], nil)
+			return
+		}
+		equal(t, "postStart", proxy.at("lifecycle")["postStart"],
+			object{"exec": object{"command": []string{"pilot-agent", "wait", "--timeoutSeconds=86400"}}})
+		equal(t, "the first container", podOf(t, out).at("spec").list("containers")[0]["name"], "istio-proxy")
+	})
+}
+
+// TestInjectOff: the same pod but for the image.
+func TestInjectOff(t *testing.T) {
+	bothForms(t, func(t *testing.T, native bool) {
+		before, err := istio(t, native, application)
+		if err != nil {
+			t.Fatal(before)
+		}
+		after, err := istio(t, native, ours(t, application, "--image", debugImage, "--mode", "off"))
+		if err != nil {
+			t.Fatal(after)
+		}
+		a, b := podOf(t, before), podOf(t, after)
+		stock := proxyOf(t, a, native)["image"].(string)
+		if stock == debugImage {
+			t.Fatal("the stock image is the debug image")
+		}
+		for _, list := range []string{"containers", "initContainers"} {
+			for _, c := range a.at("spec").list(list) {
+				if c["image"] == stock {
+					c["image"] = debugImage
+				}
+			}
+		}
+		a.at("metadata", "annotations")["sidecar.istio.io/proxyImage"] = debugImage
+		equal(t, "the pod", b, a)
+	})
+}
+
+// TestInjectOpenPort: a port beyond loopback is not redirected to Envoy.
+func TestInjectOpenPort(t *testing.T) {
+	args := []string{"--image", debugImage, "--listen", "0.0.0.0:2159", "--env", "ENVOYSHIM_TLS_DIR=/etc/debug-tls"}
+	text := withAnnotation("traffic.sidecar.istio.io/excludeInboundPorts", `"9000"`)
+	bothForms(t, func(t *testing.T, native bool) {
+		out, err := istio(t, native, ours(t, text, args...))
+		if err != nil {
+			t.Fatal(out)
+		}
+		equal(t, "ENVOYSHIM_LISTEN", env(proxyOf(t, podOf(t, out), native), "ENVOYSHIM_LISTEN"), "0.0.0.0:2159")
+		excluded := "15090,15021,9000,2159,15020"
+		equal(t, "excluded ports", excludedPorts(t, out), excluded)
+
+		// Injected before, by istioctl kube-inject.
+		injected, err := istio(t, native, text)
+		if err != nil {
+			t.Fatal(injected)
+		}
+		equal(t, "excluded ports", excludedPorts(t, ours(t, injected, args...)), "15090,15021,9000,15020,2159")
+	})
+}
+
+func excludedPorts(t *testing.T, text string) any {
+	t.Helper()
+	args, _ := named(podOf(t, text).at("spec").list("initContainers"), "istio-init")["args"].([]any)
+	at := slices.Index(args, any("-d"))
+	if at < 0 {
+		t.Fatal("no -d among istio-init's arguments", args)
+	}
+	return args[at+1]
+}
+
+// TestInjectGateway: a gateway's container is the manifest's, and Istio fills it.
+func TestInjectGateway(t *testing.T) {
+	text := readFile(t, "../images/manifest/testdata/gateway.yaml")
+	out, err := istio(t, true, ours(t, text, "--image", debugImage))
+	if err != nil {
+		t.Fatal(out)
+	}
+	proxy := proxyOf(t, podOf(t, out), false)
+	equal(t, "image", proxy["image"], debugImage)
+	equal(t, "ENVOYSHIM_MODE", env(proxy, "ENVOYSHIM_MODE"), "debug")
+	equal(t, "arguments", proxy["args"].([]any)[:2], []string{"proxy", "router"})
+	equal(t, "livenessProbe", proxy.at("livenessProbe")["failureThreshold"], 86400)
+
+	off, err := istio(t, true, ours(t, text, "--image", debugImage, "--mode", "off"))
+	if err != nil {
+		t.Fatal(off)
+	}
+	stock, err := istio(t, true, text)
+	if err != nil {
+		t.Fatal(stock)
+	}
+	want := podOf(t, stock)
+	proxyOf(t, want, false)["image"] = debugImage
+	want.at("metadata", "annotations")["sidecar.istio.io/proxyImage"] = debugImage
+	equal(t, "switched off", podOf(t, off), want)
+}
+
+// TestInjectOwnContainer: a sidecar's container that its author customized.
+func TestInjectOwnContainer(t *testing.T) {
+	bothForms(t, func(t *testing.T, native bool) {
+		out, err := istio(t, native, ours(t, readFile(t, "../images/manifest/testdata/own-container.yaml"), "--image", debugImage))
+		if err != nil {
+			t.Fatal(out)
+		}
+		proxy := proxyOf(t, podOf(t, out), native)
+		equal(t, "image", proxy["image"], debugImage)
+		equal(t, "ENVOYSHIM_MODE", env(proxy, "ENVOYSHIM_MODE"), "debug")
+		equal(t, "what its author wants", proxy.at("resources", "limits")["cpu"], "1")
+		for key, want := range patientProbe {
+			equal(t, "startupProbe."+key, proxy.at("startupProbe")[key], want)
+		}
+		equal(t, "postStart", proxy.at("lifecycle", "postStart", "exec")["command"], []string{"pilot-agent", "wait", "--timeoutSeconds=86400"})
+	})
+}
+
+// TestInjectKubeInjected: what istioctl kube-inject has made is edited itself, and comes back as it was.
+func TestInjectKubeInjected(t *testing.T) {
+	bothForms(t, func(t *testing.T, native bool) {
+		text, err := istio(t, native, application, "values.global.proxy.holdApplicationUntilProxyStarts=true")
+		if err != nil {
+			t.Fatal(text)
+		}
+		injected := ours(t, text, "--image", debugImage)
+		proxy, was := proxyOf(t, podOf(t, injected), native), proxyOf(t, podOf(t, text), native)
+		equal(t, "image", proxy["image"], debugImage)
+		equal(t, "ENVOYSHIM_MODE", env(proxy, "ENVOYSHIM_MODE"), "debug")
+		equal(t, "startupProbe was", was.at("startupProbe")["failureThreshold"], 600)
+		equal(t, "startupProbe", proxy.at("startupProbe")["failureThreshold"], 86400)
+		if !native {
+			equal(t, "postStart was", was.at("lifecycle", "postStart", "exec")["command"], []string{"pilot-agent", "wait"})
+			equal(t, "postStart", proxy.at("lifecycle", "postStart", "exec")["command"], []string{"pilot-agent", "wait", "--timeoutSeconds=86400"})
+		}
+		equal(t, "what removal leaves", ours(t, injected, "--remove"), text)
+	})
+}
+
+// TestInjectNoImage: the stock image, with the shim beside it before the agent starts.
+func TestInjectNoImage(t *testing.T) {
+	bothForms(t, func(t *testing.T, native bool) {
+		out, err := istio(t, native, ours(t, application, "--no-image", "--shim-image", debugImage))
+		if err != nil {
+			t.Fatal(out)
+		}
+		p := podOf(t, out)
+		proxy := proxyOf(t, p, false) // in either form: a native sidecar would start before the shim is there
+		if proxy["image"] == debugImage {
+			t.Error("the image has changed")
+		}
+		equal(t, "ENVOYSHIM_MODE", env(proxy, "ENVOYSHIM_MODE"), "debug")
+		config, _ := env(proxy, "PROXY_CONFIG").(string)
+		contains(t, config, `"binaryPath":"/envoyshim/envoy"`)
+		equal(t, "mount", named(proxy.list("volumeMounts"), "envoyshim"), object{"mountPath": "/envoyshim", "name": "envoyshim", "readOnly": true})
+		equal(t, "volume", named(p.at("spec").list("volumes"), "envoyshim"), object{"name": "envoyshim", "emptyDir": object{}})
+		if named(p.at("spec").list("initContainers"), "envoyshim")["image"] != debugImage {
+			t.Error("no init container with the shim's image")
+		}
+	})
+}
+
+// TestInjectorRefuses: what we refuse because the injector does, it does refuse.
+func TestInjectorRefuses(t *testing.T) {
+	for _, c := range []struct{ name, value, want string }{
+		{"proxy.istio.io/config", `'{proxyMetadata: {A: true}}'`, "cannot unmarshal bool into Go value of type string"},
+		{"proxy.istio.io/config", `'{proxyMetadata: {A: "x\"y"}}'`, "invalid JSON document"},
+		{"proxy.istio.io/config", `'{proxyMetadata: {A: "x\\y"}}'`, "invalid JSON document"},
+		{"proxy.istio.io/config", "'[a]'", "cannot unmarshal array"},
+		{"proxy.istio.io/overrides", "'containers: []'", "invalid character"},
+		{"traffic.sidecar.istio.io/excludeInboundPorts", "'9000,x'", "excludeInboundPorts invalid"},
+	} {
+		out, err := istio(t, false, withAnnotation(c.name, c.value))
+		if err == nil || !strings.Contains(out, c.want) {
+			t.Errorf("%s: %s: %v, wanted %s in %s", c.name, c.value, err, c.want, out)
+		}
+	}
+	// And what it ignores.
+	out, err := istio(t, false, withAnnotation("sidecar.istio.io/proxyImage", "proxyv2:debug"))
+	if err != nil || proxyOf(t, podOf(t, out), false)["image"] == "proxyv2:debug" {
+		t.Errorf("an image without a slash: %v %s", err, out)
+	}
+}
+
+// TestInjectFiles: files are joined, edited in place, shown as a diff; errors name the file.
+func TestInjectFiles(t *testing.T) {
+	dir := t.TempDir()
+	one, two, wrong := filepath.Join(dir, "one.yaml"), filepath.Join(dir, "two.yaml"), filepath.Join(dir, "wrong.yaml")
+	service := "apiVersion: v1\nkind: Service\nmetadata: {name: app}" // without a line break at its end
+	for name, text := range map[string]string{one: service, two: application, wrong: "kind: Pod\n---\na: [\n"} {
+		if err := os.WriteFile(name, []byte(text), 0o640); err != nil {
+			t.Fatal(err)
+		}
+	}
+	inject := func(args ...string) (string, int) {
+		return runAny(t, append([]string{kubectlCLI(t), "inject", "--image", debugImage}, args...)...)
+	}
+	out, status := inject("-f", one, "-f", two, "--mode", "off")
+	if status != 0 || !strings.HasPrefix(out, service+"\n---\napiVersion: apps/v1\n") {
+		t.Errorf("two files: %d\n%s", status, out)
+	}
+	out, _ = inject("-f", two, "--mode", "off", "--diff")
+	contains(t, out, "--- "+two+"\n", "+      annotations:\n+        sidecar.istio.io/proxyImage: "+debugImage+"\n")
+	lacks(t, out, "\x1b[")
+	if out, status := inject("-f", one, "-f", two, "--in-place"); status != 0 || readFile(t, one) != service || !strings.Contains(readFile(t, two), "ENVOYSHIM_MODE") {
+		t.Errorf("in place: %d\n%s", status, out)
+	}
+	if out, status := inject("-f", two, "--in-place", "--remove"); status != 0 || readFile(t, two) != application {
+		t.Errorf("removed in place: %d\n%s", status, out)
+	}
+	if info, err := os.Stat(two); err != nil || info.Mode().Perm() != 0o640 {
+		t.Error("the file's mode has changed", info.Mode(), err)
+	}
+	for _, c := range []struct {
+		status int
+		want   string
+		args   []string
+	}{
+		{1, "envoyshim: " + wrong + ": document 2, line ", []string{"-f", wrong}},
+		{1, "envoyshim: no workload here to inject", []string{"-f", one}},
+		{1, "envoyshim: open " + dir, []string{"-f", dir + "/none"}},
+		{2, "--no-image and --shim-image go together", []string{"-f", two, "--no-image", "--image="}},
+		{2, "cannot be edited --in-place", []string{"-f", "-", "--in-place"}},
+		{1, "add --rules FILE", []string{"-f", two, "--only-uid", "1000"}},
+	} {
+		out, status := inject(c.args...)
+		if last := strings.Split(strings.TrimSpace(out), "\n"); status != c.status || !strings.Contains(last[len(last)-1], c.want) {
+			t.Errorf("%v: %d\n%s\nwanted %d, %s", c.args, status, out, c.status, c.want)
+		}
+	}
+}
+
+// TestInjectModes: the modes that manifests may name are those that the shim takes.
+func TestInjectModes(t *testing.T) {
+	out, status := runAny(t, cli(t), "run", "--mode", "nonsense", "--on-failure", "exit", "--", "/bin/true")
+	_, allowed, ok := strings.Cut(out, "allowed: ")
+	if status == 0 || !ok {
+		t.Fatal(status, out)
+	}
+	_, err := manifest.Inject("f", "", manifest.Options{Mode: "nonsense"})
+	_, ours, _ := strings.Cut(err.Error(), "allowed: ")
+	ours, _, _ = strings.Cut(ours, ", or a list")
+	if !strings.HasPrefix(allowed, ours) || strings.HasPrefix(allowed, ours+",") {
+		t.Errorf("manifests: %s; the shim: %s", ours, allowed)
+	}
+}
+
+func readFile(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
