@@ -126,7 +126,7 @@ func (e *editor) visitInner(n *yaml.Node, flowing bool, all *[]splice) error {
 		return err
 	}
 	written := jsonString(n.Value)
-	if !flowing && strings.Contains(n.Value, "\n") {
+	if !flowing && strings.Contains(n.Value, "\n") && to == e.src.lineEnd(to) {
 		lines := strings.Split(strings.TrimSuffix(n.Value, "\n"), "\n")
 		header := "|"
 		if !strings.HasSuffix(n.Value, "\n") {
