@@ -7,10 +7,11 @@
 //
 //	position.go   where a node begins and ends in the text
 //	document.go   documents of a stream
-//	edit.go       edits of the tree; splice.go the same edits as splices of the text; nested.go YAML inside a string of YAML
+//	edit.go       edits of the tree, at a path (path.go), with new nodes (node.go)
+//	splice.go     the same edits as splices of the text; nested.go YAML inside a string of YAML
 //	workload.go   where the pod template of each kind lies
 //	istio.go      a pod that Istio will inject; container.go a container that is there; noimage.go the shim beside a stock image
 //	record.go     what was done to a workload, kept in an annotation of it; remove.go undoes that
-//	warn.go       what the author should know
+//	options.go    what is to be done; inject.go doing it; warn.go what the author should know
 //	iptables.go   only one user's traffic through Envoy
 package manifest

@@ -1,7 +1,6 @@
 package manifest
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -38,7 +37,7 @@ func newEditor(src *source, number int, root *yaml.Node) *editor {
 		src: src, number: number, root: root, base: root, log: &record{}, indent: 2, compact: true, undone: map[*yaml.Node]string{},
 		before: map[*yaml.Node]*yaml.Node{}, old: map[*yaml.Node]*yaml.Node{}, inner: map[*yaml.Node]*editor{}, gone: map[*yaml.Node]bool{}, aliases: map[*yaml.Node]int{},
 	}
-	e.survey(root, 0, new(int))
+	e.survey(root, new(int))
 	e.keep(root)
 	return e
 }
@@ -62,7 +61,7 @@ func (e *editor) read(n *yaml.Node) *yaml.Node {
 }
 
 // survey finds aliases and the file's way to indent: that of the first mapping in a mapping, and the first sequence in one.
-func (e *editor) survey(n *yaml.Node, depth int, found *int) {
+func (e *editor) survey(n *yaml.Node, found *int) {
 	const mapping, sequence = 1, 2
 	if n.Kind == yaml.AliasNode {
 		e.aliases[n.Alias] = n.Line
@@ -77,7 +76,7 @@ func (e *editor) survey(n *yaml.Node, depth int, found *int) {
 				e.compact, *found = child.Column <= key.Column, *found|sequence
 			}
 		}
-		e.survey(child, depth+1, found)
+		e.survey(child, found)
 	}
 }
 
@@ -88,42 +87,6 @@ func (e *editor) fail(n *yaml.Node, format string, args ...any) error {
 	}
 	return err
 }
-
-// path leads from one node, such as the pod template, to another: keys, "[NAME]" for the element of that name (or the scalar that is it, or "[@N]" for the one at N), "#" for the YAML that
-// a string holds. It is written as a JSON pointer (RFC 6901) without the first slash.
-type path []string
-
-var pointer = strings.NewReplacer("~", "~0", "/", "~1")
-var unpointer = strings.NewReplacer("~1", "/", "~0", "~")
-
-func (p path) String() string {
-	steps := make([]string, len(p))
-	for i, step := range p {
-		steps[i] = pointer.Replace(step)
-	}
-	return strings.Join(steps, "/")
-}
-
-func parsePath(s string) path {
-	steps := strings.Split(s, "/")
-	for i, step := range steps {
-		steps[i] = unpointer.Replace(step)
-	}
-	return steps
-}
-
-func (p path) join(steps ...string) path { return append(slices.Clone(p), steps...) }
-
-// element returns the name in a "[NAME]".
-func element(step string) (string, bool) {
-	if strings.HasPrefix(step, "[") && strings.HasSuffix(step, "]") {
-		return step[1 : len(step)-1], true
-	}
-	return "", false
-}
-
-// within is the step to the YAML of a string.
-const within = "#"
 
 // set puts a value at a path, and makes what is missing on the way.
 func (e *editor) set(p path, value *yaml.Node) error {
@@ -143,14 +106,15 @@ func (e *editor) set(p path, value *yaml.Node) error {
 		last := i == len(p)-1
 		switch {
 		case child == nil:
-			return e.add(at, p, i, value)
+			e.add(at, p, i, value)
+			return nil
 		case last && child.Kind == yaml.ScalarNode && value.Kind == yaml.ScalarNode:
 			if isNull(child) != isNull(value) || child.Value != value.Value || child.ShortTag() != value.ShortTag() {
 				return e.replace(at, slot, p, value)
 			}
 			return nil
 		case last:
-			return e.fail(child, "%s is not what it should be", step)
+			return e.fail(child, "%s is there already, and not of our making: take it out, or name it otherwise", strings.Trim(step, "[]"))
 		case implicitNull(child) && child.Anchor == "" && child.Line > 0:
 			made := e.make(p, i+1, value)
 			e.old[made] = child
@@ -213,65 +177,47 @@ func inMerge(n *yaml.Node, key string) bool {
 }
 
 // add puts a value below a node that has nothing at step i of a path.
-func (e *editor) add(n *yaml.Node, p path, i int, value *yaml.Node) error {
-	made := e.make(p, i+1, value)
-	if i == len(p)-1 {
-		e.log.added(e.prefix.join(p...))
-	} else {
-		e.log.made(e.prefix.join(p[:i+1]...))
-	}
-	if name, ok := element(p[i]); ok {
-		if made.Kind == yaml.MappingNode && field(made, "name") == nil {
-			made.Content = append([]*yaml.Node{key("name"), str(name)}, made.Content...)
-		}
-		place := e.firstPlace(n)
-		n.Content = slices.Insert(n.Content, place, made)
-		return nil
-	}
-	place := e.firstPlace(n)
-	n.Content = slices.Insert(n.Content, place, key(p[i]), made)
-	return nil
+func (e *editor) add(n *yaml.Node, p path, i int, value *yaml.Node) {
+	n.Content = slices.Insert(n.Content, e.firstPlace(n), e.make(p, i, value).Content...)
 }
 
-// make builds what leads from step i of a path to a value.
+// make builds what leads from step i of a path to a value: a mapping or a list of one child, or a string that holds YAML.
 func (e *editor) make(p path, i int, value *yaml.Node) *yaml.Node {
 	if i == len(p) {
 		return value
 	}
 	if p[i] == within {
-		n := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str"}
-		inner := e.innerEditor(&source{name: e.src.name}, 0, &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}, p[:i])
+		n := literal("!!str", "")
+		inner := e.innerEditor(&source{name: e.src.name}, 0, mapping(), p[:i])
 		e.inner[n] = inner
-		_ = inner.add(inner.root, p[i+1:], 0, value) // a new mapping takes anything
+		inner.add(inner.root, p[i+1:], 0, value)
 		return n
 	}
+	at := e.prefix.join(p[:i+1]...)
 	if i == len(p)-1 {
-		e.log.added(e.prefix.join(p...))
+		e.log.added(at)
 	} else {
-		e.log.made(e.prefix.join(p[:i+1]...))
+		e.log.made(at)
 	}
 	child := e.make(p, i+1, value)
-	if name, ok := element(p[i]); ok {
-		if child.Kind == yaml.MappingNode && field(child, "name") == nil {
-			child.Content = append([]*yaml.Node{key("name"), str(name)}, child.Content...)
-		}
-		return &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Content: []*yaml.Node{child}}
+	name, ok := element(p[i])
+	if !ok {
+		return mapping(p[i], child)
 	}
-	return &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Content: []*yaml.Node{key(p[i]), child}}
+	if child.Kind == yaml.MappingNode && field(child, "name") == nil {
+		child.Content = append([]*yaml.Node{key("name"), str(name)}, child.Content...)
+	}
+	return list(child)
 }
 
 // firstPlace is where new children go: before the first that begins a line of its own (not behind the dash of a list), so that where
 // the last one ends need not be known.
 func (e *editor) firstPlace(n *yaml.Node) int {
-	stride := 1
-	if n.Kind == yaml.MappingNode {
-		stride = 2
-	}
 	if n.Line == 0 {
 		return len(n.Content)
 	}
 	first := -1
-	for i := 0; i < len(n.Content); i += stride {
+	for i := 0; i < len(n.Content); i += stride(n) {
 		child := n.Content[i]
 		if child.Line == 0 {
 			continue
@@ -322,71 +268,13 @@ func (e *editor) replace(parent *yaml.Node, slot int, p path, value *yaml.Node) 
 	return nil
 }
 
-// Nodes of edits.
-
-func key(name string) *yaml.Node { return str(name) }
-
-// str is a string; it is quoted when any YAML parser could take it for something else.
-func str(value string) *yaml.Node {
-	n := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: value}
-	switch {
-	case plainWord(value):
-	case strings.Contains(value, `"`) && !strings.ContainsAny(value, "'\\\n"):
-		n.Style = yaml.SingleQuotedStyle
-	default:
-		n.Style = yaml.DoubleQuotedStyle
-	}
-	return n
-}
-
-func plainWord(s string) bool {
-	switch strings.ToLower(s) {
-	case "", "y", "n", "yes", "no", "on", "off", "true", "false", "null":
-		return false
-	}
-	for i, c := range s {
-		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
-		if !letter && (i == 0 && c != '/' || !strings.ContainsRune("0123456789._-/:@", c)) {
-			return false
-		}
-	}
-	return !strings.HasSuffix(s, ":")
-}
-
-func quotedStr(value string) *yaml.Node {
-	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: value, Style: yaml.DoubleQuotedStyle}
-}
-
-func literal(tag, value string) *yaml.Node {
-	return &yaml.Node{Kind: yaml.ScalarNode, Tag: tag, Value: value}
-}
-
-func integer(n int) *yaml.Node  { return literal("!!int", fmt.Sprint(n)) }
-func boolean(b bool) *yaml.Node { return literal("!!bool", fmt.Sprint(b)) }
-func list(items ...*yaml.Node) *yaml.Node {
-	return &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Content: items}
-}
-
-// mapping takes keys and values in turn.
-func mapping(pairs ...any) *yaml.Node {
-	n := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
-	for i := 0; i < len(pairs); i += 2 {
-		n.Content = append(n.Content, key(pairs[i].(string)), pairs[i+1].(*yaml.Node))
-	}
-	return n
-}
-
 // prune takes what is gone out of the tree.
 func (e *editor) prune(n *yaml.Node) {
-	stride := 1
-	if n.Kind == yaml.MappingNode {
-		stride = 2
-	}
-	had := len(n.Content)
-	for i := len(n.Content) - stride; i >= 0; i -= stride {
-		child := n.Content[i+stride-1]
+	had, step := len(n.Content), stride(n)
+	for i := had - step; i >= 0; i -= step {
+		child := n.Content[i+step-1]
 		if e.gone[child] {
-			n.Content = slices.Delete(n.Content, i, i+stride)
+			n.Content = slices.Delete(n.Content, i, i+step)
 		} else {
 			e.prune(child)
 		}
@@ -398,62 +286,3 @@ func (e *editor) prune(n *yaml.Node) {
 
 // errUnlike is an edit that went wrong in the text.
 var errUnlike = errors.New("the text cannot be edited in place without changing something else; write the part that is to be edited in a plainer form")
-
-// same compares an intended tree with one that was read.
-func same(a, b *yaml.Node) bool {
-	if a.Kind != b.Kind || a.Value != b.Value || a.Anchor != b.Anchor || len(a.Content) != len(b.Content) {
-		return false
-	}
-	if a.Kind != yaml.AliasNode && a.ShortTag() != b.ShortTag() {
-		return false
-	}
-	for i := range a.Content {
-		if !same(a.Content[i], b.Content[i]) {
-			return false
-		}
-	}
-	return true
-}
-
-// flow writes a node as JSON, which is YAML's flow style in its strictest form.
-func flow(n *yaml.Node) string {
-	var b strings.Builder
-	switch n.Kind {
-	case yaml.MappingNode:
-		b.WriteByte('{')
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			if i > 0 {
-				b.WriteByte(',')
-			}
-			b.WriteString(flow(n.Content[i]) + ":" + flow(n.Content[i+1]))
-		}
-		b.WriteByte('}')
-	case yaml.SequenceNode:
-		b.WriteByte('[')
-		for i, child := range n.Content {
-			if i > 0 {
-				b.WriteByte(',')
-			}
-			b.WriteString(flow(child))
-		}
-		b.WriteByte(']')
-	default:
-		switch n.ShortTag() {
-		case "!!int", "!!float", "!!bool":
-			b.WriteString(n.Value)
-		case "!!null":
-			b.WriteString("null")
-		default:
-			b.WriteString(jsonString(n.Value))
-		}
-	}
-	return b.String()
-}
-
-func jsonString(s string) string {
-	var b strings.Builder
-	encoder := json.NewEncoder(&b)
-	encoder.SetEscapeHTML(false)
-	_ = encoder.Encode(s) // a string always encodes
-	return strings.TrimSuffix(b.String(), "\n")
-}

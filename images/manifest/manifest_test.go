@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aymanbagabas/go-udiff"
+
 	"github.com/envoyshim/envoyshim/images/manifest"
 	"go.yaml.in/yaml/v3"
 )
@@ -61,7 +63,7 @@ func TestGolden(t *testing.T) {
 				}
 			}
 			if want := file(t, name+".injected"); got != want {
-				t.Errorf("other than %s (go test ./images/manifest -update writes it, and git diff shows it):\n%s", path, got)
+				t.Errorf("other than %s, which go test ./images/manifest -update would write anew:\n%s", path, udiff.Unified("want", "got", want, got))
 			}
 			promises(t, name, text, options)
 		})
@@ -138,7 +140,7 @@ func meant(path string) bool {
 		"/annotations/envoyshim.io/inject", "/annotations/sidecar.istio.io/proxyImage", "/annotations/proxy.istio.io/config",
 		"/annotations/proxy.istio.io/overrides", "/annotations/traffic.sidecar.istio.io/excludeInboundPorts",
 		"/annotations/sidecar.istio.io/nativeSidecar", "/annotations/sidecar.istio.io/userVolumeMount",
-		"=envoyshim/", "=ENVOYSHIM_", "=PROXY_CONFIG/value", "/image", "/failureThreshold", "/startupProbe/",
+		"=envoyshim/", "=ENVOYSHIM_", "=PROXY_CONFIG/", "/image", "/failureThreshold", "/startupProbe/",
 		"/command/", "/args/", "/lifecycle/",
 	} {
 		if strings.Contains(path, p) {

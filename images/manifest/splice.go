@@ -37,30 +37,27 @@ func (e *editor) splices() ([]splice, error) {
 	return all, err
 }
 
-// visit walks what was there before; flow says whether it lies in braces or brackets.
-func (e *editor) visit(n *yaml.Node, flow bool, all *[]splice) error {
-	flow = flow || n.Style&yaml.FlowStyle != 0
+// visit walks what was there before; flowing says whether it lies in braces or brackets.
+func (e *editor) visit(n *yaml.Node, flowing bool, all *[]splice) error {
+	flowing = flowing || n.Style&yaml.FlowStyle != 0
 	switch {
 	case n.Kind == yaml.ScalarNode && e.inner[n] != nil:
-		return e.visitInner(n, flow, all)
+		return e.visitInner(n, flowing, all)
 	case n.Kind == yaml.MappingNode, n.Kind == yaml.SequenceNode:
 	default:
 		return nil
 	}
-	stride := 1
-	if n.Kind == yaml.MappingNode {
-		stride = 2
-	}
+	step := stride(n)
 	var fresh []*yaml.Node // waits for the next child that was there before
 	before := -1           // the child that was there before fresh
-	for i := 0; i < len(n.Content); i += stride {
-		child := n.Content[i+stride-1]
+	for i := 0; i < len(n.Content); i += step {
+		child := n.Content[i+step-1]
 		if n.Content[i].Line == 0 && e.old[child] == nil {
-			fresh = append(fresh, n.Content[i:i+stride]...)
+			fresh = append(fresh, n.Content[i:i+step]...)
 			continue
 		}
 		if len(fresh) > 0 {
-			if err := e.insert(n, i, before, fresh, flow, all); err != nil {
+			if err := e.insert(n, i, before, fresh, flowing, all); err != nil {
 				return err
 			}
 			fresh = nil
@@ -69,27 +66,27 @@ func (e *editor) visit(n *yaml.Node, flow bool, all *[]splice) error {
 		var err error
 		switch {
 		case e.gone[child]:
-			err = e.cut(n, i, flow, all)
+			err = e.cut(n, i, flowing, all)
 		case e.old[child] != nil:
-			err = e.overwrite(n, i, flow, all)
+			err = e.overwrite(n, i, flowing, all)
 		default:
-			err = e.visit(child, flow, all)
+			err = e.visit(child, flowing, all)
 		}
 		if err != nil {
 			return err
 		}
 	}
 	if len(fresh) > 0 {
-		return e.extend(n, before, fresh, flow, all)
+		return e.extend(n, before, fresh, flowing, all)
 	}
 	return nil
 }
 
 // insert puts new children before child i.
-func (e *editor) insert(n *yaml.Node, i, before int, fresh []*yaml.Node, flow bool, all *[]splice) error {
+func (e *editor) insert(n *yaml.Node, i, before int, fresh []*yaml.Node, flowing bool, all *[]splice) error {
 	s := e.src
 	at := s.start(e.read(n.Content[i]))
-	if flow {
+	if flowing {
 		gap := " "
 		if before < 0 {
 			if g := s.text[s.content(n)+1 : at]; g != "" && strings.TrimSpace(g) == "" {
@@ -136,6 +133,7 @@ func (e *editor) dash(sequence, element *yaml.Node) (int, error) {
 	return e.src.dash(was, slices.Index(was.Content, e.read(element)))
 }
 
+// stride is how many nodes a child takes in a node's content: a key and a value, or an element.
 func stride(n *yaml.Node) int {
 	if n.Kind == yaml.MappingNode {
 		return 2
@@ -168,7 +166,7 @@ func indented(lines []string, indent, eol string) string {
 }
 
 // extend puts new children behind the last.
-func (e *editor) extend(n *yaml.Node, last int, fresh []*yaml.Node, flow bool, all *[]splice) error {
+func (e *editor) extend(n *yaml.Node, last int, fresh []*yaml.Node, flowing bool, all *[]splice) error {
 	s := e.src
 	if last < 0 { // nothing was there: {} or []
 		at := s.content(n) + 1
@@ -179,7 +177,7 @@ func (e *editor) extend(n *yaml.Node, last int, fresh []*yaml.Node, flow bool, a
 	if err != nil {
 		return err
 	}
-	if flow {
+	if flowing {
 		*all = append(*all, splice{end, end, ", " + e.flowItems(n, fresh, " ")})
 		return nil
 	}
@@ -259,7 +257,7 @@ func (e *editor) overwrite(n *yaml.Node, i int, flowing bool, all *[]splice) err
 }
 
 // cut takes child i out.
-func (e *editor) cut(n *yaml.Node, i int, flow bool, all *[]splice) error {
+func (e *editor) cut(n *yaml.Node, i int, flowing bool, all *[]splice) error {
 	s := e.src
 	at := s.start(e.read(n.Content[i]))
 	value := n.Content[i+stride(n)-1]
@@ -271,7 +269,7 @@ func (e *editor) cut(n *yaml.Node, i int, flow bool, all *[]splice) error {
 		return err
 	}
 	next, last := i+stride(n), i+stride(n) >= len(n.Content)
-	if flow {
+	if flowing {
 		switch {
 		case !last:
 			*all = append(*all, splice{at, s.start(e.read(n.Content[next])), ""})
