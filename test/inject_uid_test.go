@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -38,46 +39,56 @@ func TestOnlyUIDByGroup(t *testing.T) {
 	contains(t, rules, "-A ISTIO_OUTPUT -m owner ! --gid-owner 1001 -j RETURN")
 }
 
-// TestOnlyUIDRules: the rules are istio-init's and one more, iptables takes them in both of its backends and for IPv6, and they do it.
-func TestOnlyUIDRules(t *testing.T) {
+// rulesFor has the command line write rules for a manifest, of which user 1000 has no group of his own.
+func rulesFor(t *testing.T, text string) string {
+	t.Helper()
 	dir := t.TempDir()
-	manifest, rules := filepath.Join(dir, "app.yaml"), filepath.Join(dir, "rules")
-	if err := os.WriteFile(manifest, []byte(application), 0o644); err != nil {
+	file, rules := filepath.Join(dir, "app.yaml"), filepath.Join(dir, "rules")
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	run(t, kubectlCLI(t), "inject", "-f", manifest, "--image", debugImage, "--only-uid", "1000", "--rules", rules,
+	run(t, kubectlCLI(t), "inject", "-f", file, "--image", debugImage, "--only-uid", "1000", "--rules", rules,
 		"--listen", "0.0.0.0:2159", "--env", "ENVOYSHIM_INSECURE=true")
+	return rules
+}
 
-	extra := []string{"ISTIO_INBOUND -p tcp --dport 2159 -j RETURN", "ISTIO_OUTPUT -m owner ! --uid-owner 1000 -j RETURN"}
-	want := chains(append(iptablesOf(t), "-A "+extra[0], "-A "+extra[1]))
+// TestOnlyUIDRule: one more rule for what the real istio-iptables makes.
+func TestOnlyUIDRule(t *testing.T) {
+	rules := rulesFor(t, application)
+	setup := cached(t, "pilot-agent/pilot-agent") + " istio-iptables -p 15001 -z 15006 -u 1337 -m REDIRECT -i '*' -x '' -b '*' -d 15090,15021,15020,2159 >/dev/null 2>&1"
+	interception(t, setup+"; iptables-restore --noflush --test "+rules+"; iptables-restore --noflush "+rules)
+
+	run(t, "unshare", "--net", "bash", "-ec", "ip6tables-restore "+wholeTable(t)+".v6; ip6tables-restore --noflush --test "+rules+".v6")
+}
+
+func wholeTable(t *testing.T) string {
+	t.Helper()
+	return rulesFor(t, readFile(t, "../images/manifest/testdata/fortio-server.yaml"))
+}
+
+// TestOnlyUIDTable: where no istio-init has been, as in the blog's pod, the table is istio-init's and the one rule.
+func TestOnlyUIDTable(t *testing.T) {
+	rules := wholeTable(t)
+	want := chains(append(iptablesOf(t), "-A ISTIO_INBOUND -p tcp --dport 2159 -j RETURN"))
 	got := chains(strings.Split(readFile(t, rules), "\n"))
-	for rule := range want {
-		if !got[rule] {
-			t.Errorf("istio-init has %q", rule)
-		}
+	if !slices.Equal(got, want) {
+		t.Errorf("not istio-init's rules:\n%s\nbut\n%s", strings.Join(want, "\n"), strings.Join(got, "\n"))
 	}
-	for rule := range got {
-		if !want[rule] {
-			t.Errorf("istio-init does not have %q", rule)
-		}
+	contains(t, readFile(t, rules), "\n-I ISTIO_REDIRECT 1 -m owner ! --uid-owner 1000 -j RETURN\n")
+	run(t, "unshare", "--net", "iptables-restore", "--test", rules)
+	run(t, "unshare", "--net", "ip6tables-restore", "--test", rules+".v6")
+	if out, status := runAny(t, "unshare", "--net", "iptables-legacy", "-t", "nat", "-L"); status == 0 {
+		run(t, "unshare", "--net", "iptables-legacy-restore", "--test", rules)
+	} else {
+		contains(t, out, "Table does not exist") // a kernel without that backend
 	}
+	interception(t, "iptables-restore "+rules)
+}
 
-	for program, file := range map[string]string{
-		"iptables-restore": rules, "iptables-legacy-restore": rules, "ip6tables-restore": rules + ".v6",
-	} {
-		if program == "iptables-legacy-restore" {
-			if out, status := runAny(t, "unshare", "--net", "iptables-legacy", "-t", "nat", "-L"); status != 0 {
-				if !strings.Contains(out, "Table does not exist") {
-					t.Fatal(out)
-				}
-				t.Log("this kernel has no legacy iptables")
-				continue
-			}
-		}
-		run(t, "unshare", "--net", program, "--test", file)
-	}
-
-	// Two network namespaces: the pod, and another host that says "direct". In the pod, stand-ins for Envoy's two ports.
+// interception sets a pod's interception up and tries who passes Envoy. Two network namespaces: the pod, with stand-ins for Envoy's
+// two ports, and another host, which says "direct".
+func interception(t *testing.T, setup string) {
+	t.Helper()
 	out := run(t, "unshare", "--net", "--pid", "--fork", "--mount-proc", "--kill-child", "bash", "-c", `set -e
 		ip link set lo up
 		unshare --net sleep 1000 & other=$!
@@ -88,21 +99,17 @@ func TestOnlyUIDRules(t *testing.T) {
 		in_other ip address add 10.9.9.2/24 dev host; in_other ip link set host up
 		serve='
 import socket, sys, threading
-sockets = []
-for word in sys.argv[1:]:
-    port, answer = word.split("=")
-    s = socket.create_server(("", int(port)), backlog=50)
-    sockets.append((s, answer))
 def loop(s, answer):
     while True:
         c, _ = s.accept()
         c.sendall((answer + "\n").encode())
         c.close()
-for pair in sockets:
-    threading.Thread(target=loop, args=pair).start()
+for word in sys.argv[1:]:
+    port, answer = word.split("=")
+    threading.Thread(target=loop, args=(socket.create_server(("", int(port)), backlog=50), answer)).start()
 print("ready", flush=True)
 '
-		iptables-restore "$0"
+		`+setup+`
 		exec 3< <(python3 -c "$serve" 15001=outbound 15006=inbound 2159=debugger 80=application); read -u 3 ready
 		exec 4< <(in_other python3 -c "$serve" 80=direct); read -u 4 ready
 		as() { setpriv --reuid $1 --regid $2 --clear-groups bash -c 'timeout 20 cat < /dev/tcp/10.9.9.2/80'; }
@@ -112,7 +119,7 @@ print("ready", flush=True)
 		echo "in, 80: $(from_other 80)"; echo "in, 2159: $(from_other 2159)"
 		echo "loopback: $(setpriv --reuid 1000 --regid 1000 --clear-groups bash -c 'timeout 20 cat < /dev/tcp/127.0.0.1/80')"
 		kill $other
-	`, rules)
+	`)
 	answers := "1000: outbound\n1000, another group: outbound\n2000: direct\n2000, group 1000: direct\n0: direct\n1337: direct\n" +
 		"in, 80: inbound\nin, 2159: debugger\nloopback: application\n"
 	if out != answers {
@@ -120,21 +127,14 @@ print("ready", flush=True)
 	}
 }
 
-// chains are the rules among lines, in one spelling.
-func chains(lines []string) map[string]bool {
-	all := map[string]bool{}
+// chains are the rules that lines append, sorted, since the order of chains says nothing; that of rules within one is tried by interception.
+func chains(lines []string) []string {
+	var rules []string
 	for _, line := range lines {
-		rule, ok := strings.CutPrefix(line, "-A ")
-		if !ok {
-			continue
+		if strings.HasPrefix(line, "-A ") {
+			rules = append(rules, line)
 		}
-		rule = strings.ReplaceAll(rule, "-m tcp ", "")
-		// Only TCP comes to this chain's REDIRECT, and saying so does no harm.
-		rule = strings.ReplaceAll(rule, "ISTIO_OUTPUT -p tcp -j ISTIO_REDIRECT", "ISTIO_OUTPUT -j ISTIO_REDIRECT")
-		if before, after, ok := strings.Cut(rule, "-o lo "); ok {
-			rule = before + after + " -o lo"
-		}
-		all[rule] = true
 	}
-	return all
+	slices.Sort(rules)
+	return rules
 }

@@ -37,7 +37,7 @@ func (c *injectCommand) Run(s *command.Streams) error {
 	}
 	var out strings.Builder
 	written := map[string]string{}
-	found := false
+	found, whole := false, false
 	for _, name := range c.Files {
 		text, label, err := read(s, name)
 		if err != nil {
@@ -51,9 +51,10 @@ func (c *injectCommand) Run(s *command.Streams) error {
 		for _, warning := range result.Warnings {
 			fmt.Fprintf(s.Err, "envoyshim: %s: %s\n", label, warning)
 		}
-		if err := c.checkRules(s, result.UIDs); err != nil {
+		if err := c.checkRules(s, result.RulesFor); err != nil {
 			return err
 		}
+		whole = whole || result.WholeTable
 		switch {
 		case c.Diff:
 			out.WriteString(coloured(s.Out, udiff.Unified(label, label+" (injected)", text, result.Text)))
@@ -67,7 +68,7 @@ func (c *injectCommand) Run(s *command.Streams) error {
 		return manifest.ErrNothing
 	}
 	if c.Rules != "" {
-		if err := c.writeRules(); err != nil {
+		if err := c.writeRules(whole); err != nil {
 			return err
 		}
 	}
@@ -153,12 +154,13 @@ func (c *injectCommand) checkRules(s *command.Streams, workloads []string) error
 	return nil
 }
 
-func (c *injectCommand) writeRules() error {
-	open := manifest.Options{Listen: c.Listen}.OpenPorts()
-	if err := os.WriteFile(c.Rules, []byte(manifest.Rules(c.OnlyUID, open, false)), 0o644); err != nil {
+func (c *injectCommand) writeRules(whole bool) error {
+	rules := manifest.Rules{UID: c.OnlyUID, Ports: manifest.Options{Listen: c.Listen}.OpenPorts(), Whole: whole}
+	if err := os.WriteFile(c.Rules, []byte(rules.String()), 0o644); err != nil {
 		return err
 	}
-	return os.WriteFile(c.Rules+".v6", []byte(manifest.Rules(c.OnlyUID, open, true)), 0o644)
+	rules.V6 = true
+	return os.WriteFile(c.Rules+".v6", []byte(rules.String()), 0o644)
 }
 
 // coloured colours a diff on a terminal (no-color.org).

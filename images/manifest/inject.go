@@ -12,10 +12,11 @@ import (
 
 // Result is an edited manifest.
 type Result struct {
-	Text      string
-	Workloads []string // that were edited, KIND/NAME
-	Warnings  []string // one line each
-	UIDs      []string // workloads of which Options.OnlyUID wants more than Istio's annotations can say
+	Text       string
+	Workloads  []string // that were edited, KIND/NAME
+	Warnings   []string // one line each
+	RulesFor   []string // workloads of which Options.OnlyUID wants more than Istio's annotations can say: see [Rules]
+	WholeTable bool     // one of them has no istio-init
 }
 
 // ErrNothing is a manifest without a workload that could be edited.
