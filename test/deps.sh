@@ -155,7 +155,7 @@ else
 fi
 ln -sfn "$agent" "$cache/pilot-agent"
 
-# Istio's injector, with the charts that its templates come from.
+# Istio's injector, with the charts that its templates come from, and manifests that Istio tests it with.
 injector=$cache/injector-$(cat injector/go.mod injector/go.sum injector/main.go | sha256sum | cut -c1-12)
 if [ "${1:-}" = demo ]; then
 	:
@@ -165,8 +165,9 @@ else
 	step 'injector: building from the Go module proxy (about 5 minutes)'
 	mkdir -p "$injector"
 	(cd injector && CGO_ENABLED=0 GOFLAGS=-mod=readonly go build -trimpath -ldflags '-s -w' -o "$injector/injector.new" .)
-	cp -r "$(cd injector && go list -mod=readonly -m -f '{{.Dir}}' istio.io/istio)/manifests" "$injector/"
-	chmod -R u+w "$injector/manifests"
+	istio=$(cd injector && go list -mod=readonly -m -f '{{.Dir}}' istio.io/istio)
+	cp -r "$istio/manifests" "$istio/samples" "$istio/pkg/kube/inject/testdata" "$injector/"
+	chmod -R u+w "$injector"
 	mv "$injector/injector.new" "$injector/injector"
 fi
 [ "${1:-}" = demo ] || ln -sfn "$injector" "$cache/injector"

@@ -2,6 +2,8 @@ package test
 
 import (
 	"bytes"
+	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -193,6 +195,56 @@ func TestInjectHoldApplication(t *testing.T) {
 			object{"exec": object{"command": []string{"pilot-agent", "wait", "--timeoutSeconds=86400"}}})
 		equal(t, "the first container", podOf(t, out).at("spec").list("containers")[0]["name"], "istio-proxy")
 	})
+}
+
+// TestInjectHeldByMesh: a mesh that holds applications back by its old setting, which a pod cannot switch off; its author says so.
+func TestInjectHeldByMesh(t *testing.T) {
+	text := withAnnotation("proxy.istio.io/config", "'{holdApplicationUntilProxyStarts: true}'")
+	out, err := istio(t, false, ours(t, text, "--image", debugImage), "values.global.proxy.holdApplicationUntilProxyStarts=true")
+	if err != nil {
+		t.Fatal(out)
+	}
+	equal(t, "postStart", proxyOf(t, podOf(t, out), false).at("lifecycle", "postStart", "exec")["command"],
+		[]string{"pilot-agent", "wait", "--timeoutSeconds=86400"})
+}
+
+// TestInjectIstiosManifests: Istio's samples, and what it tests its injector with, are edited and come back byte for byte.
+func TestInjectIstiosManifests(t *testing.T) {
+	edited := 0
+	walk := func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.Contains(entry.Name(), ".yaml") {
+			return err
+		}
+		text := readFile(t, path)
+		r, err := manifest.Inject(path, text, manifest.Options{Mode: "debug", Image: debugImage})
+		switch {
+		case errors.Is(err, manifest.ErrNothing) && r.Text == text:
+			return nil
+		case err != nil:
+			// Templates that are no YAML yet, and what the injector refuses or leaves alone, too.
+			for _, known := range []string{"no YAML", "the injector refuses", "Istio injects nothing", "must hold a mapping"} {
+				if strings.Contains(err.Error(), known) {
+					return nil
+				}
+			}
+			t.Error(err)
+			return nil
+		}
+		edited++
+		back, err := manifest.Remove(path, r.Text)
+		if err != nil || back.Text != text {
+			t.Errorf("%s does not come back: %v", path, err)
+		}
+		return nil
+	}
+	for _, dir := range []string{"samples", "testdata"} {
+		if err := filepath.WalkDir(cached(t, "injector")+"/"+dir+"/", walk); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if edited < 150 {
+		t.Errorf("only %d of them were edited", edited)
+	}
 }
 
 // TestInjectOff: the same pod but for the image.
