@@ -17,6 +17,7 @@ type Result struct {
 	Warnings   []string // one line each
 	RulesFor   []string // workloads of which Options.OnlyUID wants more than Istio's annotations can say: see [Rules]
 	WholeTable bool     // one of them has no istio-init
+	skipped    []string // the warnings about workloads that were left as they are
 }
 
 // ErrNothing is a manifest without a workload that could be edited.
@@ -28,15 +29,8 @@ func Inject(name, text string, o Options) (Result, error) {
 	if err := o.check(); err != nil {
 		return Result{}, err
 	}
-	images := map[string]string{} // of earlier injections
-	text, err := rewrite(name, text, func(e *editor, w workload) error {
-		earlier, err := e.readRecord(w.node)
-		if err != nil || earlier == nil {
-			return err
-		}
-		images[e.id(w)] = earlier.Image
-		return e.undo(w, earlier)
-	})
+	earlier := map[string]*record{}
+	text, err := takeBack(name, text, func(id string, _ workload, r *record) { earlier[id] = r })
 	if err != nil {
 		return Result{}, err
 	}
@@ -53,8 +47,8 @@ func Inject(name, text string, o Options) (Result, error) {
 	r.Text, err = rewrite(name, text, func(e *editor, w workload) error {
 		found = true
 		o := o
-		if o.Image == "" && o.ShimImage == "" {
-			o.Image = images[e.id(w)]
+		if r := earlier[e.id(w)]; r != nil && o.Image == "" && o.ShimImage == "" {
+			o.Image, o.ShimImage = r.Image, r.ShimImage
 		}
 		i := &injection{editor: e, workload: w, options: o, result: &r, level: levels[w.namespace()]}
 		return i.run()
@@ -64,8 +58,8 @@ func Inject(name, text string, o Options) (Result, error) {
 		return Result{}, err
 	case !found:
 		return r, ErrNothing
-	case len(r.Workloads) == 0:
-		return Result{}, fmt.Errorf("%s: %s", name, strings.Join(r.Warnings, "; "))
+	case len(r.Workloads) == 0 && len(r.skipped) > 0:
+		return Result{}, fmt.Errorf("%s: %s", name, strings.Join(r.skipped, "; "))
 	}
 	// What could not be taken back is not done.
 	if back, err := Remove(name, r.Text); err != nil || back.Text != text {
@@ -78,30 +72,37 @@ func Inject(name, text string, o Options) (Result, error) {
 func Remove(name, text string) (Result, error) {
 	var r Result
 	var err error
-	r.Text, err = rewrite(name, text, func(e *editor, w workload) error {
-		earlier, err := e.readRecord(w.node)
-		if err != nil || earlier == nil {
-			return err
-		}
-		r.Workloads = append(r.Workloads, w.String())
-		return e.undo(w, earlier)
-	})
+	r.Text, err = takeBack(name, text, func(_ string, w workload, _ *record) { r.Workloads = append(r.Workloads, w.String()) })
 	return r, err
 }
 
-// rewrite edits all workloads of a stream, and makes sure that nothing else has changed. A spelling of several lines that is put back
-// fits only the indentation that it was taken from; where that has changed it is put back in one line.
-func rewrite(name, text string, edit func(*editor, workload) error) (string, error) {
-	edited, err := rewriteWith(name, text, false, edit)
+// takeBack undoes all that records say, and tells of each record. A spelling of several lines fits only the indentation that it was taken
+// from; where that has changed it is put back in one line.
+func takeBack(name, text string, tell func(id string, w workload, r *record)) (string, error) {
+	try := func(oneLine bool) (string, error) {
+		return rewrite(name, text, func(e *editor, w workload) error {
+			r, err := e.readRecord(w.node)
+			if err != nil || r == nil {
+				return err
+			}
+			if !oneLine {
+				tell(e.id(w), w, r)
+			}
+			e.oneLine = oneLine
+			return e.undo(w, r)
+		})
+	}
+	back, err := try(false)
 	if errors.Is(err, errUnlike) {
-		if again, err := rewriteWith(name, text, true, edit); err == nil {
-			return again, nil
+		if back, err := try(true); err == nil {
+			return back, nil
 		}
 	}
-	return edited, err
+	return back, err
 }
 
-func rewriteWith(name, text string, oneLine bool, edit func(*editor, workload) error) (string, error) {
+// rewrite edits all workloads of a stream, and makes sure that nothing else has changed.
+func rewrite(name, text string, edit func(*editor, workload) error) (string, error) {
 	src := newSource(name, text)
 	documents, err := parse(src)
 	if err != nil {
@@ -111,7 +112,6 @@ func rewriteWith(name, text string, oneLine bool, edit func(*editor, workload) e
 	editors := make([]*editor, len(documents))
 	for i, d := range documents {
 		e := newEditor(src, i+1, d.Content[0])
-		e.oneLine = oneLine
 		editors[i] = e
 		for _, w := range workloads(e.root) {
 			e.base, e.log = w.node, &record{}
@@ -170,6 +170,13 @@ func (i *injection) warn(format string, args ...any) {
 	i.result.Warnings = append(i.result.Warnings, fmt.Sprintf("%s: %s", i.workload, fmt.Sprintf(format, args...)))
 }
 
+// skip leaves the workload as it is.
+func (i *injection) skip(format string, args ...any) error {
+	i.warn(format+"; left as it is", args...)
+	i.result.skipped = append(i.result.skipped, i.result.Warnings[len(i.result.Warnings)-1])
+	return nil
+}
+
 // refuse is an error about the workload.
 func (i *injection) refuse(format string, args ...any) error {
 	return i.fail(i.workload.pod(), "%s: %s", i.workload, fmt.Sprintf(format, args...))
@@ -179,14 +186,11 @@ func (i *injection) run() error {
 	how, c := i.form(i.options.Container)
 	switch {
 	case how == none:
-		i.warn("there is no container %s; left as it is", i.options.Container)
-		return nil
+		return i.skip("there is no container %s", i.options.Container)
 	case (how == sidecar || how == merged) && !i.injectionWanted():
-		i.warn("sidecar.istio.io/inject is false, so Istio injects nothing here; left as it is")
-		return nil
+		return i.skip("sidecar.istio.io/inject is false, so Istio injects nothing here")
 	case (how == sidecar || how == merged) && text(i.spec("hostNetwork")) == "true":
-		i.warn("Istio injects nothing into a pod with hostNetwork; left as it is")
-		return nil
+		return i.skip("Istio injects nothing into a pod with hostNetwork")
 	}
 	if err := i.image(how, c); err != nil {
 		return err
@@ -201,7 +205,7 @@ func (i *injection) run() error {
 		return nil // all is as it should be, by the author's own hand
 	}
 	i.result.Workloads = append(i.result.Workloads, i.workload.String())
-	i.log.Image = i.options.Image
+	i.log.Image, i.log.ShimImage = i.options.Image, i.options.ShimImage
 	return i.writeRecord(i.workload.node)
 }
 

@@ -98,10 +98,9 @@ func promises(t *testing.T, name, text string, o manifest.Options) {
 		t.Errorf("a second time: %v\n%s\nfirst:\n%s", err, second.Text, first.Text)
 	}
 	other := o
-	other.Mode, other.Image = "pause", ""
-	other.ShimImage = o.ShimImage
+	other.Mode, other.Image, other.ShimImage = "pause", "", "" // which are remembered
 	changed, err := manifest.Inject(name, first.Text, other)
-	other.Image = o.Image
+	other.Image, other.ShimImage = o.Image, o.ShimImage
 	fresh, freshErr := manifest.Inject(name, text, other)
 	if err != nil || freshErr != nil || changed.Text != fresh.Text {
 		t.Errorf("another mode: %v, %v\n%s\nas the first:\n%s", err, freshErr, changed.Text, fresh.Text)
@@ -222,6 +221,16 @@ func TestEditsBetween(t *testing.T) {
 	edited = strings.Replace(edited, "image: "+image, `image: "registry.example/other:1"`, 1)
 	if removed, err := manifest.Remove("f", edited); err != nil || removed.Text != text {
 		t.Errorf("typed over: %v\n%s", err, removed.Text)
+	}
+}
+
+// TestAsItShouldBe: nothing is left to do where the author did it all by hand, and no record of that.
+func TestAsItShouldBe(t *testing.T) {
+	text := strings.Replace(file(t, "plain.yaml"), "env: []", "env: [{name: ENVOYSHIM_MODE, value: debug}]", 1)
+	text = strings.NewReplacer("failureThreshold: 30", "failureThreshold: 100000", "    livenessProbe:\n      httpGet: {path: /ready, port: 9901}\n", "").Replace(text)
+	r, err := manifest.Inject("f", text, manifest.Options{Mode: "debug"})
+	if err != nil || r.Text != text || len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "stays the image") {
+		t.Errorf("%v %v\n%s", err, r.Warnings, r.Text)
 	}
 }
 

@@ -15,7 +15,7 @@ var jsonAnnotation = map[string]bool{overridesAnnotation: true, userVolumeMountA
 
 func (e *editor) innerEditor(src *source, line int, root *yaml.Node, p path) *editor {
 	inner := newEditor(src, e.number, root)
-	inner.line, inner.log, inner.prefix = line, e.log, e.prefix.join(p...).join(within)
+	inner.line, inner.log, inner.prefix, inner.oneLine = line, e.log, e.prefix.join(p...).join(within), e.oneLine
 	return inner
 }
 

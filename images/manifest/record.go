@@ -15,12 +15,13 @@ const recordAnnotation = "envoyshim.io/inject"
 // record says what was added to a workload, and how values were spelled that were replaced. It is no copy of the manifest: whatever
 // else was edited since stays.
 type record struct {
-	Image string            `json:"image,omitempty"` // so that another mode needs no other word
-	Port  string            `json:"port,omitempty"`  // in a list of ports that is not ours alone
-	Added []string          `json:"added,omitempty"` // paths in the pod template; with a slash at the end, what was made only to hold others
-	Was   map[string]string `json:"was,omitempty"`   // paths, and the text there
-	Made  []string          `json:"made,omitempty"`  // paths in the workload, of what was made only to hold this
-	undo  bool
+	Image     string            `json:"image,omitempty"` // this and the next so that another mode needs no other word
+	ShimImage string            `json:"shimImage,omitempty"`
+	Port      string            `json:"port,omitempty"`  // in a list of ports that is not ours alone
+	Added     []string          `json:"added,omitempty"` // paths in the pod template; with a slash at the end, what was made only to hold others
+	Was       map[string]string `json:"was,omitempty"`   // paths, and the text there
+	Made      []string          `json:"made,omitempty"`  // paths in the workload, of what was made only to hold this
+	undo      bool
 }
 
 func (r *record) added(p path) { r.Added = append(r.Added, p.String()) }
