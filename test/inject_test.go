@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -466,18 +467,32 @@ func TestInjectFiles(t *testing.T) {
 	}
 }
 
-// TestInjectModes: the modes that manifests may name are those that the shim takes.
+// TestInjectModes: the modes and variables that manifests may name are those that the shim takes.
 func TestInjectModes(t *testing.T) {
 	out, status := runAny(t, cli(t), "run", "--mode", "nonsense", "--on-failure", "exit", "--", "/bin/true")
-	_, allowed, ok := strings.Cut(out, "allowed: ")
+	_, modes, ok := strings.Cut(out, "allowed: ")
 	if status == 0 || !ok {
 		t.Fatal(status, out)
 	}
-	_, err := manifest.Inject("f", "", manifest.Options{Mode: "nonsense"})
-	_, ours, _ := strings.Cut(err.Error(), "allowed: ")
-	ours, _, _ = strings.Cut(ours, ", or a list")
-	if !strings.HasPrefix(allowed, ours) || strings.HasPrefix(allowed, ours+",") {
-		t.Errorf("manifests: %s; the shim: %s", ours, allowed)
+	allowed := func(o manifest.Options) string {
+		_, err := manifest.Inject("f", "", o)
+		_, names, ok := strings.Cut(err.Error(), "allowed: ")
+		if !ok {
+			t.Fatal(err)
+		}
+		return names
+	}
+	ours, _, _ := strings.Cut(allowed(manifest.Options{Mode: "nonsense"}), ", or a list")
+	if modes, _, _ = strings.Cut(modes, "\n"); !strings.HasPrefix(modes, ours) || strings.HasPrefix(modes, ours+",") {
+		t.Errorf("manifests: %s; the shim: %s", ours, modes)
+	}
+	variable := regexp.MustCompile("ENVOYSHIM_[A-Z_]+")
+	shims := variable.FindAllString(run(t, cli(t), "run", "--help")+run(t, cli(t), "--help"), -1)
+	manifests := append(variable.FindAllString(allowed(manifest.Options{Mode: "off", Env: []string{"ENVOYSHIM_X=y"}}), -1), "ENVOYSHIM_MODE", "ENVOYSHIM_LISTEN")
+	slices.Sort(shims)
+	slices.Sort(manifests)
+	if shims = slices.Compact(shims); !slices.Equal(shims, manifests) {
+		t.Errorf("manifests: %v; the shim: %v", manifests, shims)
 	}
 }
 

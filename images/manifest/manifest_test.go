@@ -169,6 +169,10 @@ func flatten(path string, v any, all map[string]string) {
 		for key, value := range v {
 			flatten(path+"/"+key, value, all)
 		}
+	case map[any]any: // not all keys are strings
+		for key, value := range v {
+			flatten(fmt.Sprint(path, "/", key), value, all)
+		}
 	case []any:
 		for i, value := range v {
 			name := fmt.Sprint(len(v) - i) // what is new stands in front

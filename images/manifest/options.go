@@ -27,6 +27,14 @@ const DefaultPort = "2159"
 // modes are the names that the shim takes. Its own list is Linux's; a test compares them.
 var modes = []string{"off", "pause", "debug", "gdb", "lldb", "lldb-platform", "dlv"}
 
+// variables are those of the shim that --env may set, without their prefix. A test compares them, too.
+var variables = []string{
+	"REAL", "TARGET", "GDBSERVER", "LLDB_SERVER", "HOLD_TIMEOUT", "ON_FAILURE", "HOLD_ON_CRASH", "ENVOY_LOG_LEVEL", "ENVOY_COMPONENT_LOG_LEVEL",
+	"ENVOY_FINE_GRAIN_LOG", "ENVOY_ARGS", "TLS_DIR", "INSECURE", "LOG_LEVEL", "LOG_FORMAT",
+}
+
+const prefix = "ENVOYSHIM_"
+
 // reserved are the ports of Istio in a pod (istio.io, "Application Requirements", "Ports used by Istio").
 var reserved = []string{"15000", "15001", "15004", "15006", "15008", "15010", "15012", "15014", "15017", "15020", "15021", "15053", "15090"}
 
@@ -51,8 +59,10 @@ func (o Options) check() error {
 		switch {
 		case !ok || !envName.MatchString(name):
 			return fmt.Errorf("--env %q: give NAME=VALUE", env)
-		case slices.Contains([]string{"ENVOYSHIM_MODE", "ENVOYSHIM_LISTEN"}, name):
-			return fmt.Errorf("--env %s: use --%s", name, strings.ToLower(strings.TrimPrefix(name, "ENVOYSHIM_")))
+		case slices.Contains([]string{prefix + "MODE", prefix + "LISTEN"}, name):
+			return fmt.Errorf("--env %s: use --%s", name, strings.ToLower(strings.TrimPrefix(name, prefix)))
+		case strings.HasPrefix(name, prefix) && !slices.Contains(variables, strings.TrimPrefix(name, prefix)):
+			return fmt.Errorf("--env %s: envoyshim has no such variable; allowed: %s%s", name, prefix, strings.Join(variables, ", "+prefix))
 		case strings.ContainsAny(value, "\r\n"):
 			return fmt.Errorf("--env %s: a line break would become a space on its way into the pod", name)
 		}

@@ -52,7 +52,7 @@ func workloads(n *yaml.Node) []workload {
 		return nil
 	}
 	w := workload{node: n, template: template, kind: kind}
-	if find(w.pod(), "spec") == nil {
+	if spec := find(w.pod(), "spec"); spec == nil || spec.Kind != yaml.MappingNode {
 		return nil // of no use to anybody, and not ours to judge
 	}
 	if w.name = text(find(n, "metadata", "name")); w.name == "" {
