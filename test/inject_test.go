@@ -2,13 +2,16 @@ package test
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -395,6 +398,49 @@ func TestInjectNoImage(t *testing.T) {
 			t.Error("no init container with the shim's image")
 		}
 	})
+}
+
+// TestInjectNoImageHolds runs what Istio made of such a manifest: the init container's command, and then the real pilot-agent, which
+// finds the shim where it was copied; the shim finds the real Envoy on PATH.
+func TestInjectNoImageHolds(t *testing.T) {
+	out, err := istio(t, false, ours(t, application, "--no-image", "--shim-image", debugImage))
+	if err != nil {
+		t.Fatal(out)
+	}
+	p := podOf(t, out)
+	proxy := proxyOf(t, p, false)
+	real := realEnvoyForAll(t)
+	image, volume, stock := filepath.Dir(install(t, "envoy")), sharedDir(t), filepath.Dir(real)
+	here := strings.NewReplacer("/usr/local/bin", image, "/envoyshim/", volume+"/")
+	var command []string
+	for _, word := range named(p.at("spec").list("initContainers"), "envoyshim")["command"].([]any) {
+		command = append(command, strings.Replace(word.(string), "/usr/local/bin", image, 1))
+	}
+	command[len(command)-1] = here.Replace(command[len(command)-1])
+	run(t, command...)
+
+	var config object
+	if err := json.Unmarshal([]byte(here.Replace(env(proxy, "PROXY_CONFIG").(string))), &config); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "binaryPath", config["binaryPath"], volume+"/envoy")
+	bootstrap := sharedDir(t) + "/bootstrap.json"
+	copyFile(t, fixture(t, "test/pilotagent/bootstrap.json"), bootstrap)
+	config["proxyBootstrapTemplatePath"], config["discoveryAddress"], config["controlPlaneAuthPolicy"] = bootstrap, "127.0.0.1:1", "NONE"
+	b, err := json.Marshal(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pilot := sharedDir(t) + "/pilot-agent"
+	copyFile(t, cached(t, "pilot-agent/pilot-agent"), pilot)
+	a := launchAgent(t, pilot, "PROXY_CONFIG="+string(b), "ENVOYSHIM_MODE="+env(proxy, "ENVOYSHIM_MODE").(string), "PATH="+stock+":"+os.Getenv("PATH"))
+	envoy := a.held()
+	if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", envoy)); err != nil || exe != real {
+		t.Errorf("held: %s, not %s (%v)", exe, real, err)
+	}
+	run(t, "nsenter", "-t", strconv.Itoa(a.hostPID), "--all", volume+"/envoyshim", "resume")
+	a.awaitLive()
+	a.endByTERM(envoy)
 }
 
 // TestInjectorRefuses: what we refuse because the injector does, it does refuse.
