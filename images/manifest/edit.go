@@ -168,12 +168,10 @@ func (e *editor) child(n *yaml.Node, step string) (*yaml.Node, int, error) {
 	return found, slot, nil
 }
 
+// inMerge reports whether a merge brings a key: that of a mapping, or of a list of them (which may hold itself).
 func inMerge(n *yaml.Node, key string) bool {
 	n = resolve(n)
-	if n.Kind == yaml.SequenceNode {
-		return slices.ContainsFunc(n.Content, func(c *yaml.Node) bool { return inMerge(c, key) })
-	}
-	return field(n, key) != nil
+	return field(n, key) != nil || slices.ContainsFunc(elements(n), func(c *yaml.Node) bool { return field(resolve(c), key) != nil })
 }
 
 // add puts a value below a node that has nothing at step i of a path.

@@ -49,20 +49,23 @@ func FuzzInject(f *testing.F) {
 	})
 }
 
-// TestHuge: the work grows with the text, not with its square.
+// TestHuge: the work grows with the text, not with its square; JSON in one line is the worst.
 func TestHuge(t *testing.T) {
-	item := "- apiVersion: v1\n  kind: Pod\n  metadata:\n    name: p%d\n  spec:\n    containers:\n    - name: app\n      image: a\n"
-	var b strings.Builder
-	b.WriteString("apiVersion: v1\nkind: List\nitems:\n")
-	for i := range 2000 {
-		fmt.Fprintf(&b, item, i)
-	}
-	text := b.String()
-	r, err := manifest.Inject("f", text, manifest.Options{Mode: "debug", Image: image})
-	if err != nil || len(r.Workloads) != 2000 {
-		t.Fatal(len(r.Workloads), err)
-	}
-	if removed, err := manifest.Remove("f", r.Text); err != nil || removed.Text != text {
-		t.Error("removal", err)
+	for _, form := range []struct{ begin, item, between, end string }{
+		{"apiVersion: v1\nkind: List\nitems:\n", "- apiVersion: v1\n  kind: Pod\n  metadata:\n    name: p%d\n  spec:\n    containers:\n    - name: app\n      image: a\n", "", ""},
+		{`{"apiVersion":"v1","kind":"List","items":[`, `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p%d"},"spec":{"containers":[{"name":"app","image":"a"}]}}`, ",", "]}"},
+	} {
+		items := make([]string, 2000)
+		for i := range items {
+			items[i] = fmt.Sprintf(form.item, i)
+		}
+		text := form.begin + strings.Join(items, form.between) + form.end
+		r, err := manifest.Inject("f", text, manifest.Options{Mode: "debug", Image: image})
+		if err != nil || len(r.Workloads) != len(items) {
+			t.Fatal(len(r.Workloads), err)
+		}
+		if removed, err := manifest.Remove("f", r.Text); err != nil || removed.Text != text {
+			t.Error("removal", err)
+		}
 	}
 }

@@ -299,6 +299,24 @@ func TestUntouched(t *testing.T) {
 	}
 }
 
+// TestHoldsItself: anchors make documents that have no end.
+func TestHoldsItself(t *testing.T) {
+	for _, text := range []string{
+		"&l\napiVersion: v1\nkind: List\nitems: &i [*l, *i]\n",
+		"apiVersion: v1\nkind: List\nitems: &i [{kind: List, items: *i}]\n",
+		"apiVersion: v1\nkind: Pod\nmetadata:\n  annotations:\n    <<: &s [*s]\n    a: b\nspec: &p\n  containers: &c [*c, *p, {name: app, env: *p}]\n  volumes: *c\n",
+	} {
+		r, err := manifest.Inject("f", text, manifest.Options{Mode: "debug", Image: image})
+		if err == nil {
+			if back, err := manifest.Remove("f", r.Text); err != nil || back.Text != text {
+				t.Errorf("%v\n%s", err, back.Text)
+			}
+		} else if strings.Contains(err.Error(), "\n") {
+			t.Error(err)
+		}
+	}
+}
+
 // TestRefusals: one line with the file, the document and the line.
 func TestRefusals(t *testing.T) {
 	pod := func(annotations string) string {

@@ -13,12 +13,13 @@ type source struct {
 	name  string
 	text  string
 	lines []int // where each line begins
+	ascii bool  // a character is a byte
 }
 
 const bom = "\ufeff"
 
 func newSource(name, text string) *source {
-	s := &source{name: name, text: text, lines: []int{0}}
+	s := &source{name: name, text: text, lines: []int{0}, ascii: strings.IndexFunc(text, func(c rune) bool { return c >= utf8.RuneSelf }) < 0}
 	if strings.HasPrefix(text, bom) {
 		s.lines[0] = len(bom) // the parser does not count it
 	}
@@ -66,6 +67,9 @@ func (s *source) start(n *yaml.Node) int {
 		return len(s.text)
 	}
 	at := s.lines[n.Line-1]
+	if s.ascii {
+		return min(at+n.Column-1, len(s.text))
+	}
 	for range n.Column - 1 {
 		if at >= len(s.text) {
 			break

@@ -46,12 +46,15 @@ func (i *injection) caution(form form, c container) {
 
 // securityLevel notes what a Namespace among the documents enforces (kubernetes.io, "Pod Security Admission").
 func securityLevel(n *yaml.Node, levels map[string]string) {
+	if n.Kind != yaml.MappingNode {
+		return
+	}
 	if text(find(n, "kind")) == "Namespace" {
 		levels[text(find(n, "metadata", "name"))] = text(find(n, "metadata", "labels", "pod-security.kubernetes.io/enforce"))
 	}
 	if strings.HasSuffix(text(find(n, "kind")), "List") {
-		for _, item := range elements(find(n, "items")) {
-			securityLevel(resolve(item), levels)
+		for _, item := range elements(field(n, "items")) {
+			securityLevel(item, levels)
 		}
 	}
 }

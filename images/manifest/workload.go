@@ -30,7 +30,7 @@ var templates = map[string]path{
 	"CronJob":               {"spec", "jobTemplate", "spec", "template"},
 }
 
-// workloads finds those in an object: itself, or the items of a list.
+// workloads finds those in an object: itself, or the items of a list. Aliases are not followed: a list may hold itself.
 func workloads(n *yaml.Node) []workload {
 	if n.Kind != yaml.MappingNode {
 		return nil
@@ -38,7 +38,7 @@ func workloads(n *yaml.Node) []workload {
 	kind := text(find(n, "kind"))
 	if strings.HasSuffix(kind, "List") {
 		var all []workload
-		for _, item := range elements(find(n, "items")) {
+		for _, item := range elements(field(n, "items")) {
 			all = append(all, workloads(item)...)
 		}
 		return all
