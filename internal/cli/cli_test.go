@@ -96,6 +96,8 @@ Flags:
       --pid=N        The process; else any, also one that starts later.
       --timeout=D    Give up after this long (Go duration) with exit status 1;
                      0 waits for ever.
+      --until-eof    Give up at the end of standard input, too: by 'kubectl exec
+                     -i' it then does not outlive its user.
       --json         Print the process as JSON.
 `
 
@@ -138,6 +140,7 @@ func TestOutput(t *testing.T) {
 		{"disconnect", "", "envoyshim: no process is attached" + noneIs, 1},
 		{"stdio", "", "envoyshim: no process is open to debuggers" + noneIs, 1},
 		{"wait --for held --timeout 1ns", "", "envoyshim: timed out after 1ns: no process became held\n", 1},
+		{"wait --for held --until-eof", "", "envoyshim: standard input has ended before a process became held\n", 1},
 		{"wait --for held --pid 999999", "", "envoyshim: process 999999: no such process\n", 1},
 
 		// The tests build it without what `make build` puts in.
