@@ -1,0 +1,15 @@
+// Package kube reaches envoyshim in the containers of a cluster's pods, from the user's own machine. It needs nothing in the pod but
+// the shim, and no kubectl here.
+//
+//	Cluster     cluster.go      the API server that the kubeconfig names
+//	Target      target.go       what the user types, POD or deploy/NAME, and the pods it means
+//	Container   container.go    which containers of a pod may hold something, and why one does not run
+//	Exec        exec.go         a command in a container, or a stream for debuggers
+//	Forward     forward.go      a port of a pod, by the port-forward API itself
+//	Look        look.go         the processes that envoyshim has in a pod
+//	Await       await.go        until one of them is held, attached, running or exited
+//	Way         way.go          a debugger's way to a process: found anew for each client
+//	Limits      limits.go       what of a pod's spec ends a hold
+//
+// It builds on Linux, macOS and Windows.
+package kube

@@ -1,0 +1,188 @@
+package kube
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/exec"
+	"sigs.k8s.io/yaml"
+)
+
+// pod reads a manifest, as the API server gives it out with the status.
+func pod(t *testing.T, text string) *corev1.Pod {
+	t.Helper()
+	p := &corev1.Pod{}
+	if err := yaml.UnmarshalStrict([]byte(text), p); err != nil {
+		t.Fatal(err)
+	}
+	p.Name = "p"
+	return p
+}
+
+func TestParseTarget(t *testing.T) {
+	for text, want := range map[string]string{
+		"p": "pod p", "pod/p": "pod p", "po/p": "pod p", "deploy/d": "deployments/d", "Deployment.apps/d": "deployments/d", "sts/s": "statefulsets/s",
+		"ds/d": "daemonsets/d", "rs/r": "replicasets/r", "jobs/j": "jobs/j",
+		"": "", "svc/s": "", "deploy/": "", "/": "", "a/b/c": "", "pod/": "",
+	} {
+		got, err := ParseTarget(text)
+		if err != nil && want != "" || err == nil && got.String() != want {
+			t.Errorf("%q: %v, %v", text, got, err)
+		}
+	}
+}
+
+func TestCandidates(t *testing.T) {
+	const (
+		proxy   = `{name: istio-proxy}`
+		native  = `{name: istio-proxy, restartPolicy: Always}`
+		steered = `{name: x, env: [{name: ENVOYSHIM_MODE, value: debug}]}`
+	)
+	for _, c := range []struct{ spec, named, want string }{
+		{`{containers: [{name: app}, ` + proxy + `]}`, "", "istio-proxy"},
+		{`{initContainers: [{name: istio-init}, ` + native + `], containers: [{name: app}]}`, "", "istio-proxy"},
+		{`{containers: [` + steered + `, ` + proxy + `]}`, "", "x"},
+		{`{containers: [` + steered + `, ` + proxy + `]}`, "istio-proxy", "istio-proxy"},
+		{`{containers: [{name: a}, {name: b}]}`, "", "a, b"},
+		{`{initContainers: [{name: istio-init}], containers: [{name: app}]}`, "istio-init", ""},
+	} {
+		got, err := candidates(pod(t, "spec: "+c.spec), c.named)
+		if names(got) != c.want || (err != nil) != (c.want == "") {
+			t.Errorf("%s: %s, %v", c.spec, names(got), err)
+		}
+	}
+}
+
+func TestState(t *testing.T) {
+	for status, want := range map[string]string{
+		`{phase: Pending, containerStatuses: [{name: c, state: {waiting: {reason: ImagePullBackOff, message: "Back-off\n pulling image"}}}]}`:                     "ImagePullBackOff: Back-off pulling image",
+		`{containerStatuses: [{name: c, state: {waiting: {reason: ContainerCreating}}}]}`:                                                                         "ContainerCreating",
+		`{containerStatuses: [{name: c, state: {waiting: {reason: CrashLoopBackOff, message: x}}, lastState: {terminated: {exitCode: 137, reason: OOMKilled}}}]}`: "CrashLoopBackOff, last ended with exit status 137 (OOMKilled)",
+		`{containerStatuses: [{name: c, state: {terminated: {exitCode: 0, reason: Completed}}}]}`:                                                                 "ended with exit status 0",
+		`{containerStatuses: [{name: c, state: {terminated: {exitCode: 0, signal: 11, reason: Error}}}]}`:                                                         "ended with signal 11",
+		`{phase: Pending, conditions: [{type: PodScheduled, status: "False", reason: Unschedulable, message: "0/1 nodes"}]}`:                                      "Unschedulable: 0/1 nodes",
+		`{phase: Pending}`: "Pending",
+	} {
+		if got := serving(pod(t, "spec: {containers: [{name: c}]}\nstatus: "+status))[0].state(); got != want {
+			t.Errorf("%s\n got %s\nwant %s", status, got, want)
+		}
+	}
+}
+
+func TestPort(t *testing.T) {
+	for listen, want := range map[string]int{
+		"": 2159, "127.0.0.1:2160": 2160, "[::1]:3": 3, "pilot-agent=127.0.0.1:2160,envoy=127.0.0.1:2161": 2161, "pilot-agent=127.0.0.1:2160": 2159, "127.0.0.1:0": 2159, "odd": 2159,
+	} {
+		p := pod(t, `spec: {containers: [{name: c, env: [{name: ENVOYSHIM_LISTEN, value: "`+listen+`"}]}]}`)
+		if got := serving(p)[0].port(); got != want {
+			t.Errorf("%s: %d", listen, got)
+		}
+	}
+}
+
+// In the words of containerd with runc, of CRI-O with crun, and of the runtimes that give an exit status.
+func TestNotFound(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want bool
+	}{
+		{errors.New(`Internal error occurred: error executing command in container: failed to exec in container: failed to start exec "6330": OCI runtime exec failed: exec failed: unable to start container process: exec: "envoyshim": executable file not found in $PATH: unknown`), true},
+		{errors.New("error executing command in container: executable file `envoyshim` not found in $PATH: No such file or directory"), true},
+		{exec.CodeExitError{Code: 127, Err: errors.New("x")}, true},
+		{exec.CodeExitError{Code: 126, Err: errors.New("x")}, true},
+		{exec.CodeExitError{Code: 1, Err: errors.New("x")}, false},
+		{errors.New(`unable to upgrade connection: container not found ("c")`), false},
+	} {
+		if got := notFound(c.err); got != c.want {
+			t.Errorf("%v: %v", c.err, got)
+		}
+	}
+}
+
+func TestPrograms(t *testing.T) {
+	p := pod(t, `spec: {containers: [{name: c, env: [{name: PROXY_CONFIG, value: '{"binaryPath":"/debug/envoy"}'}]}, {name: d}]}`)
+	for i, want := range []string{"envoyshim /debug/envoyshim", "envoyshim"} {
+		if got := strings.Join(serving(p)[i].programs(), " "); got != want {
+			t.Errorf("%s, not %s", got, want)
+		}
+	}
+}
+
+// What a newer envoyshim tells is passed on.
+func TestProcessKeepsWhatItWasTold(t *testing.T) {
+	const told = `{"pid":7,"state":"held","novelty":{"a":[1]}}`
+	var p Process
+	if err := json.Unmarshal([]byte(told), &p); err != nil || p.PID != 7 || p.State != Held {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	if b, err := json.Marshal(p); err != nil || string(b) != told {
+		t.Errorf("%s, %v", b, err)
+	}
+}
+
+func TestOpenChoosesWhatIsHeld(t *testing.T) {
+	held, running, mute, agent := Process{PID: 1, State: Held, Listen: "a:1"}, Process{PID: 2, State: Running, Listen: "a:2"}, Process{PID: 3, State: Held, Mode: "pause"}, Process{PID: 4, State: Held, Listen: "a:4"}
+	at := serving(pod(t, "spec: {containers: [{name: c}]}"))[0]
+	for _, c := range []struct {
+		all  []Process
+		pid  int
+		want int
+		says string
+	}{
+		{[]Process{running, held}, 0, 1, ""},
+		{[]Process{running, held}, 2, 2, ""},
+		{[]Process{mute, running}, 0, 2, ""},
+		{[]Process{mute}, 0, 0, "without a debug port (mode pause)"},
+		{[]Process{held, agent}, 0, 0, "choose one by --pid: 1 (), 4 ()"},
+		{[]Process{held}, 9, 0, "process 9 is not under envoyshim"},
+		{nil, 0, 0, "ENVOYSHIM_MODE is off there"},
+	} {
+		p, err := Found{Processes: c.all, at: at}.open(c.pid)
+		if p.PID != c.want || (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%+v: %+v, %v", c, p, err)
+		}
+	}
+}
+
+func TestLimits(t *testing.T) {
+	layers := func(spec string) string {
+		var all []string
+		for _, f := range (Found{at: serving(pod(t, "spec: "+spec))[0]}).Limits() {
+			all = append(all, f.Verdict+" "+f.Layer+": "+f.Found)
+		}
+		return strings.Join(all, "\n")
+	}
+	for spec, want := range map[string]string{
+		`{containers: [{name: c}]}`: "ok time limits: no probe, hook or deadline of the pod ends a hold",
+		`{containers: [{name: c, startupProbe: {failureThreshold: 600, periodSeconds: 1}}]}`:                         "warn startup probe: the kubelet kills c after 10m0s without success",
+		`{containers: [{name: c, startupProbe: {failureThreshold: 86400, periodSeconds: 1}}]}`:                       "ok time limits: no probe, hook or deadline of the pod ends a hold",
+		`{containers: [{name: c, livenessProbe: {failureThreshold: 3, periodSeconds: 10, initialDelaySeconds: 5}}]}`: "warn liveness probe: the kubelet kills c after 35s without success",
+		`{containers: [{name: c, lifecycle: {postStart: {exec: {command: [pilot-agent, wait]}}}}, {name: app, livenessProbe: {failureThreshold: 3, periodSeconds: 10}}]}`: "warn post-start hook: `pilot-agent wait` gives up after 60 s, and the kubelet kills c\n" +
+			"warn liveness probe: container app may fail its own while Envoy is held, and be killed after 30s",
+		`{containers: [{name: c, lifecycle: {postStart: {exec: {command: [pilot-agent, wait, --timeoutSeconds=86400]}}}}]}`: "ok time limits: no probe, hook or deadline of the pod ends a hold",
+		`{activeDeadlineSeconds: 60, containers: [{name: c}]}`:                                                              "warn deadline: the pod ends after 1m0s (activeDeadlineSeconds)",
+	} {
+		if got := layers(spec); got != want {
+			t.Errorf("%s\n got %s\nwant %s", spec, got, want)
+		}
+	}
+}
+
+// client-go 0.37 keeps the text of an API server's refusal of a stream only.
+func TestRefusedUpgrade(t *testing.T) {
+	for text, want := range map[string]metav1.StatusReason{
+		`unable to upgrade connection: pods "p" is forbidden: User "u" cannot create resource "pods/exec"`: metav1.StatusReasonForbidden,
+		`unable to upgrade connection: pods "p" not found`:                                                 metav1.StatusReasonNotFound,
+		`error sending request: unable to upgrade connection: Unauthorized`:                                metav1.StatusReasonUnauthorized,
+		`unable to upgrade connection: container not found ("c")`:                                          metav1.StatusReasonUnknown,
+	} {
+		if got := apierrors.ReasonForError(refusedUpgrade(errors.New(text))); got != want {
+			t.Errorf("%s: %s", text, got)
+		}
+	}
+}
