@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/envoyshim/envoyshim/internal/command"
+)
+
+// debugger is a debugger to be started on this terminal.
+type debugger struct {
+	name string
+	args []string
+}
+
+// The debuggers connect first, so that commands among args find the process.
+func gdb(address, elf string, args []string) debugger {
+	return debugger{"gdb", append(append([]string{"-ex", "target remote " + address}, args...), files(elf)...)}
+}
+
+func lldb(address, elf string, args []string) debugger {
+	return debugger{"lldb", append(append([]string{"-o", "gdb-remote " + address}, args...), files(elf)...)}
+}
+
+func files(elf string) []string {
+	if elf == "" {
+		return nil
+	}
+	return []string{elf}
+}
+
+// run runs it and returns its exit status.
+func (d debugger) run(ctx context.Context, s *command.Streams) (int, error) {
+	path, err := lookPath(d.name)
+	if err != nil {
+		return 0, fmt.Errorf("%s is not on PATH: install it, or leave out --%[1]s and start a debugger yourself", d.name)
+	}
+	cmd := exec.CommandContext(ctx, path, d.args...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.In, s.Out, s.Err
+	err = cmd.Run()
+	if ended := (*exec.ExitError)(nil); errors.As(err, &ended) {
+		return max(ended.ExitCode(), 1), nil
+	}
+	return 0, err
+}
+
+// lookPath finds a program on PATH by its name, or else the newest name-VERSION, as Debian calls lldb.
+func lookPath(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	if err == nil {
+		return path, nil
+	}
+	newest := 0
+	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
+		versions, _ := filepath.Glob(filepath.Join(dir, name+"-*"))
+		for _, v := range versions {
+			n, nerr := strconv.Atoi(strings.TrimPrefix(filepath.Base(v), name+"-"))
+			if nerr == nil && n > newest {
+				if found, lerr := exec.LookPath(v); lerr == nil {
+					newest, path, err = n, found, nil
+				}
+			}
+		}
+	}
+	return path, err
+}
