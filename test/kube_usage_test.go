@@ -1,0 +1,42 @@
+package test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// What the commands by pod say before they have reached a cluster.
+func TestPodCommandsWithoutACluster(t *testing.T) {
+	dir := sharedDir(t)
+	config := filepath.Join(dir, "config")
+	must(t, os.WriteFile(config, []byte(`{"apiVersion":"v1","kind":"Config","current-context":"test",
+"clusters":[{"name":"test","cluster":{"server":"http://127.0.0.1:1"}}],"users":[{"name":"test","user":{}}],
+"contexts":[{"name":"test","context":{"cluster":"test","user":"test"}}]}`), 0o600))
+	usage := "; see kubectl envoyshim --help"
+	names := " names no pod: POD, or deploy/NAME, sts/NAME, ds/NAME, rs/NAME, job/NAME" + usage
+	for args, want := range map[string]result{
+		"attach svc/x":                       {"", `envoyshim: "svc/x"` + names, 2},
+		"resume a/b/c":                       {"", `envoyshim: "a/b/c"` + names, 2},
+		"doctor deploy/":                     {"", `envoyshim: "deploy/"` + names, 2},
+		"attach x --gdb --lldb":              {"", "envoyshim: --gdb and --lldb can't be used together" + usage, 2},
+		"attach x -- y":                      {"", "envoyshim: arguments are for --gdb or --lldb" + usage, 2},
+		"attach x --gdb --json":              {"", "envoyshim: --json is not for --gdb and --lldb, which have the terminal" + usage, 2},
+		"attach x --port 1":                  {"", "envoyshim: --port is for --via port-forward" + usage, 2},
+		"attach x --wait --via port-forward": {"", "envoyshim: --wait and --pid need --via exec: a port cannot be asked for them" + usage, 2},
+		"wait x":                             {"", "envoyshim: missing flags: --for=STATE" + usage, 2},
+		"status x -A":                        {"", "envoyshim: --all-namespaces is for all pods: leave out x" + usage, 2},
+		"status -c x":                        {"", "envoyshim: --container needs a pod" + usage, 2},
+
+		"status --kubeconfig /dev/null":             {"", "envoyshim: no cluster is configured: set KUBECONFIG, or name a file by --kubeconfig", 1},
+		"status x --kubeconfig " + dir + "/none":    {"", "envoyshim: read the kubeconfig: stat " + dir + "/none: no such file or directory", 1},
+		"status --context y --kubeconfig " + config: {"", "envoyshim: context \"y\" does not exist; `kubectl config get-contexts` lists them", 1},
+		"attach x --kubeconfig " + config:           {"", "envoyshim: reach the cluster at http://127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused; is it up, and the right --context?", 1},
+		"wait x --for held --kubeconfig " + config:  {"", "envoyshim: reach the cluster at http://127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused; is it up, and the right --context?", 1},
+	} {
+		if got := finish(t, append([]string{kubectlCLI(t)}, strings.Fields(args)...)...); got != want {
+			t.Errorf("%s\n got %+v\nwant %+v", args, got, want)
+		}
+	}
+}
