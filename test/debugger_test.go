@@ -240,6 +240,17 @@ func TestQuitLetsItRun(t *testing.T) {
 	}
 }
 
+// The kernel drops the SIGKILL that a process sends to its own init, and the server must not wait for what does not come.
+func TestPIDOneIsNotKilledFromInside(t *testing.T) {
+	p := start(t, shimEnv("debug", probe(t)), "unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--", install(t, "envoy"), "exit", "3")
+	p.event("held")
+	port := p.event("listening").str("listen")
+	contains(t, gdb(t, probe(t), "target remote "+port, "kill", "break main", "continue", "detach"), "Can't kill process", "Breakpoint 1, main", "detached")
+	if st := p.status(); st.ExitStatus() != 3 {
+		t.Errorf("wait status %#x", st)
+	}
+}
+
 // lldb's own kill button ends in the same packet as its quit; gdb's kill is vKill.
 func TestOnlyGDBsKillKills(t *testing.T) {
 	s := hold(t, "gdb", probe(t))

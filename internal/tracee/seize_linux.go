@@ -192,9 +192,15 @@ func (s signalled) queue(pid int) {
 	}
 }
 
+// errInit is why an Envoy that is PID 1 of its container is not killed from there (pid_namespaces(7)).
+var errInit = errors.New("process 1 of a pid namespace cannot be killed from inside; detach, or end the container")
+
 // Kill ends the process by SIGKILL and waits for its end.
 func (p *Process) Kill() (Stop, error) {
 	if p.gone == nil {
+		if p.pid == 1 {
+			return Stop{}, errInit
+		}
 		if err := unix.Kill(p.pid, unix.SIGKILL); err != nil {
 			return Stop{}, err
 		}
