@@ -99,6 +99,7 @@ func (c *attachCommand) Run(s *command.Streams) error {
 		fmt.Fprintln(s.Out, a.what())
 		fmt.Fprintln(s.Out, connect.Hints(l))
 	}
+	go way.Follow(ctx)
 	return connect.Serve(ctx, l, way.Open, say)
 }
 
@@ -187,6 +188,7 @@ func (c *attachCommand) start(s *command.Streams, l net.Listener, way *kube.Way,
 	}
 	served := make(chan error, 1)
 	ctx, cancel := context.WithCancel(ctx)
+	go way.Follow(ctx)
 	go func() { served <- connect.Serve(ctx, l, way.Open, say) }()
 	var err error
 	s.Status, err = debugger.run(ctx, s)

@@ -9,6 +9,7 @@
 //	Look        look.go         the processes that envoyshim has in a pod
 //	Await       await.go        until one of them is held, attached, running or exited
 //	Way         way.go          a debugger's way to a process: found anew for each client
+//	Follow      follow.go       what becomes of the pod meanwhile
 //	Limits      limits.go       what of a pod's spec ends a hold
 //
 // It builds on Linux, macOS and Windows.
