@@ -142,7 +142,11 @@ func (c *Cluster) notRunning(ctx context.Context, ct container) error {
 
 // idle tells why a container does not run.
 func (c *Cluster) idle(ctx context.Context, ct container) string {
-	text := fmt.Sprintf("%s does not run: %s", ct, ct.state())
+	still := ""
+	if ct.status.State.Terminated == nil && ct.status.LastTerminationState.Terminated == nil {
+		still = " yet"
+	}
+	text := fmt.Sprintf("%s does not run%s: %s", ct, still, ct.state())
 	if line := c.lastWords(ctx, ct); line != "" {
 		text += "; its log says: " + line
 	}

@@ -56,15 +56,25 @@ func (c *Cluster) run(ctx context.Context, ct container, in io.Reader, out io.Wr
 	return fmt.Errorf("%s: %w", ct, ErrNoShim)
 }
 
-// programs are where envoyshim may lie: on PATH in a debug image; beside the Envoy that the agent is told to start, where a volume
-// brings it.
+// programs are where envoyshim may lie: on PATH in a debug image; where a volume brings it, beside the Envoy that the container, or
+// its agent, is told to start.
 func (c container) programs() []string {
 	all := []string{"envoyshim"}
+	beside := func(envoy string) {
+		if path.IsAbs(envoy) && path.Base(envoy) == "envoy" {
+			all = append(all, path.Join(path.Dir(envoy), "envoyshim"))
+		}
+	}
 	var config struct {
 		BinaryPath string `json:"binaryPath"`
 	}
-	if yaml.Unmarshal([]byte(c.env("PROXY_CONFIG")), &config) == nil && config.BinaryPath != "" {
-		all = append(all, path.Join(path.Dir(config.BinaryPath), "envoyshim"))
+	if yaml.Unmarshal([]byte(c.env("PROXY_CONFIG")), &config) == nil {
+		beside(config.BinaryPath)
+	}
+	for _, words := range [][]string{c.spec.Command, c.spec.Args} {
+		if len(words) > 0 {
+			beside(words[0])
+		}
 	}
 	return all
 }

@@ -105,8 +105,8 @@ func TestNotFound(t *testing.T) {
 }
 
 func TestPrograms(t *testing.T) {
-	p := pod(t, `spec: {containers: [{name: c, env: [{name: PROXY_CONFIG, value: '{"binaryPath":"/debug/envoy"}'}]}, {name: d}]}`)
-	for i, want := range []string{"envoyshim /debug/envoyshim", "envoyshim"} {
+	p := pod(t, `spec: {containers: [{name: c, env: [{name: PROXY_CONFIG, value: '{"binaryPath":"/debug/envoy"}'}]}, {name: d}, {name: e, command: [/envoyshim/envoy, -c, x]}, {name: f, args: [envoy]}]}`)
+	for i, want := range []string{"envoyshim /debug/envoyshim", "envoyshim", "envoyshim /envoyshim/envoyshim", "envoyshim"} {
 		if got := strings.Join(serving(p)[i].programs(), " "); got != want {
 			t.Errorf("%s, not %s", got, want)
 		}
