@@ -334,7 +334,8 @@ func TestClusterErrors(t *testing.T) {
 	for name, change := range map[string][]string{
 		"offmode": {"{name: ENVOYSHIM_MODE, value: debug}", "{name: ENVOYSHIM_MODE, value: \"off\"}"},
 		"pause":   {"{name: ENVOYSHIM_MODE, value: debug}", "{name: ENVOYSHIM_MODE, value: pause}"},
-		"hidden":  {"{name: ENVOYSHIM_MODE, value: debug}", "{name: PATH, value: /nonexistent}"},
+		"hidden":  {"{name: ENVOYSHIM_MODE, value: debug}", "{name: PATH, value: /nonexistent}", "/usr/local/bin/envoy", "/usr/local/lib/envoyshim/envoy"},
+		"beside":  {"{name: ENVOYSHIM_LOG_FORMAT, value: json}", "{name: PATH, value: /nonexistent}"},
 		"missing": {"image: " + clusterImage(t), "image: envoyshim.test/none:none", "imagePullPolicy: " + imagePullPolicy(), "imagePullPolicy: Never"},
 		"crashes": {"{name: ENVOYSHIM_MODE, value: debug}", "{name: ENVOYSHIM_MODE, value: gdb}", "{name: ENVOYSHIM_LOG_FORMAT, value: json}", "{name: ENVOYSHIM_ON_FAILURE, value: exit}"},
 	} {
@@ -343,7 +344,9 @@ func TestClusterErrors(t *testing.T) {
 	for _, pod := range []string{"offmode", "hidden"} {
 		kubectl(t, "-n", namespace, "wait", "--for=condition=Ready", "pod/"+pod, "--timeout", clusterPatience.String())
 	}
-	told(t, "wait", "-n", namespace, "pause", "--for", "held", "--timeout", patience.String())
+	for _, pod := range []string{"pause", "beside"} {
+		told(t, "wait", "-n", namespace, pod, "--for", "held", "--timeout", patience.String())
+	}
 	kubectl(t, "-n", namespace, "wait", `--for=jsonpath={.status.containerStatuses[0].state.waiting.reason}=ErrImageNeverPull`, "pod/missing", "--timeout", clusterPatience.String())
 	kubectl(t, "-n", namespace, "wait", `--for=jsonpath={.status.containerStatuses[0].state.waiting.reason}=CrashLoopBackOff`, "pod/crashes", "--timeout", clusterPatience.String())
 	for args, want := range map[string][]string{
@@ -351,7 +354,7 @@ func TestClusterErrors(t *testing.T) {
 		"attach pause":                         {"envoy, pid 1, is held without a debug port (mode pause) in container envoy of pod pause"},
 		"attach pause --via port-forward":      {"port-forward to container envoy of pod pause: nothing listens on port 2159 of the pod"},
 		"attach hidden":                        {"container envoy of pod hidden: no envoyshim there"},
-		"attach missing":                       {"container envoy of pod missing does not run: ErrImageNeverPull: "},
+		"attach missing":                       {"container envoy of pod missing does not run yet: ErrImageNeverPull: "},
 		"attach crashes":                       {"container envoy of pod crashes does not run: CrashLoopBackOff, last ended with exit status 127; its log says: ", "event=failed"},
 		"attach nope":                          {`pods "nope" not found in namespace ` + namespace},
 		"resume deploy/nope":                   {`deployments.apps "nope" not found in namespace ` + namespace},
