@@ -71,7 +71,7 @@ func (c *attachCommand) Run(s *command.Streams) error {
 	way := &kube.Way{Cluster: cluster, Target: t, Container: c.Container, PID: c.PID, Forward: c.Via != "exec", Port: c.Port, Wait: c.Wait, Say: say}
 	found, p, err := way.Find(ctx)
 	if err != nil {
-		return err
+		return plainly(err)
 	}
 	if err := c.compare(p, say); err != nil {
 		return err

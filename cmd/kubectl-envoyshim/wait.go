@@ -39,7 +39,7 @@ func (c *waitCommand) Run(s *command.Streams) error {
 		return fmt.Errorf("timed out after %s: no process of %s became %s%s", c.Timeout, t, c.For, last)
 	}
 	if err != nil {
-		return err
+		return plainly(err)
 	}
 	return report(s, c.JSON, found)
 }

@@ -36,13 +36,15 @@ func (c *Cluster) Await(ctx context.Context, t Target, containerName, state stri
 	}
 	defer w.asking.Wait()
 	defer cancel()
-	for {
+	for first := true; ; first = false {
 		found, err := w.follow(ctx, options)
 		switch {
 		case ctx.Err() != nil:
 			return Found{}, ctx.Err()
 		case found != nil:
 			return *found, nil
+		case !first && errors.Is(err, errUnreachable):
+			w.say(err.Error())
 		case err != nil:
 			return Found{}, err
 		}

@@ -23,6 +23,9 @@ func explainConfig(err error) error {
 	return fmt.Errorf("read the kubeconfig: %w", err)
 }
 
+// errUnreachable is wrapped by the errors of a network that may come back.
+var errUnreachable = errors.New("reach the cluster")
+
 // explain adds to an error of the API server what to do about it.
 func (c *Cluster) explain(err error) error {
 	err = refusedUpgrade(err)
@@ -40,9 +43,9 @@ func (c *Cluster) explain(err error) error {
 	case apierrors.IsNotFound(err):
 		return fmt.Errorf("%w in namespace %s; `kubectl get pods -n %[2]s` lists what there is, -n chooses another", err, c.Namespace)
 	case errors.As(err, &transport):
-		return fmt.Errorf("reach the cluster at %s: %w; is it up, and the right --context?", c.config.Host, transport.Err)
+		return fmt.Errorf("%w at %s: %w; is it up, and the right --context?", errUnreachable, c.config.Host, transport.Err)
 	case errors.As(err, &network), errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("reach the cluster at %s: %w; is it up, and the right --context?", c.config.Host, err)
+		return fmt.Errorf("%w at %s: %w; is it up, and the right --context?", errUnreachable, c.config.Host, err)
 	}
 	return err
 }

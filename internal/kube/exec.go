@@ -179,6 +179,7 @@ func (c *Cluster) changed(ctx context.Context, before container) error {
 		case now.spec.Name != before.spec.Name:
 		case pod.DeletionTimestamp != nil:
 			return fmt.Errorf("pod %s is being deleted", pod.Name)
+		case !before.running(): // so it was called then, and may be now
 		case !now.running():
 			return c.notRunning(ctx, now)
 		case now.status.ContainerID != before.status.ContainerID:

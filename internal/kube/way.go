@@ -79,7 +79,7 @@ func (w *Way) compare(found Found, p Process) {
 			w.Say(fmt.Sprintf("pod %s instead of %s: %s, pid %d, is %s", found.Pod, last.Pod, p.Name, p.PID, p.State))
 		case last.at.pod.UID != found.at.pod.UID:
 			w.Say(fmt.Sprintf("pod %s was replaced by another of its name: %s, pid %d, is %s", found.Pod, p.Name, p.PID, p.State))
-		case last.at.status.ContainerID != found.at.status.ContainerID:
+		case last.at.running() && last.at.status.ContainerID != found.at.status.ContainerID:
 			w.Say(fmt.Sprintf("%v; %s, pid %d, is %s", restarted(found.at), p.Name, p.PID, p.State))
 		case w.pid != p.PID:
 			w.Say(fmt.Sprintf("%s was started again: pid %d, before %d, is %s", p.Name, p.PID, w.pid, p.State))
