@@ -289,6 +289,24 @@ func TestClusterWaitLeavesNothingBehind(t *testing.T) {
 	eventually(t, "nothing waits in the container", func() bool { return waiting() == 0 })
 }
 
+// Whoever waits through a night has a network that goes and comes.
+func TestClusterWaitSurvivesBrokenStreams(t *testing.T) {
+	namespace := clusterNamespace(t)
+	startHeldPod(t, namespace, "plain", "envoy")
+	network := relay(t, apiProxy(t))
+	w := plugin(t, "wait", "--kubeconfig", kubeconfig(t, network.address), "-n", namespace, "plain", "--for", "running")
+	for range 2 {
+		// One to watch the pod, one for the wait in the container.
+		eventually(t, "it waits by two connections", func() bool { return network.connections() >= 2 })
+		network.cut()
+	}
+	eventually(t, "it waits by two connections", func() bool { return network.connections() >= 2 })
+	told(t, "resume", "-n", namespace, "plain")
+	if r := w.result(); r.code != 0 || !strings.Contains(r.stdout, "running") {
+		t.Errorf("%+v", r)
+	}
+}
+
 // The real RBAC: who may not exec may port-forward, and the other way round.
 func TestClusterPermissions(t *testing.T) {
 	namespace := clusterNamespace(t)
@@ -452,6 +470,13 @@ func relay(t testing.TB, to string) *network {
 		}
 	}()
 	return n
+}
+
+// connections is how many have been made since the last cut.
+func (n *network) connections() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.open) / 2
 }
 
 func (n *network) cut() {
