@@ -251,6 +251,17 @@ func TestPIDOneIsNotKilledFromInside(t *testing.T) {
 	}
 }
 
+// Killed from outside its container, as the kubelet does it, a PID 1 ends though a client just looks at it.
+func TestPIDOneIsKilledFromOutside(t *testing.T) {
+	p := start(t, shimEnv("debug", probe(t)), "unshare", "--pid", "--fork", "--mount-proc", "--", install(t, "envoy"))
+	p.event("held")
+	client := startClient(t, "gdb", probe(t), p.event("listening").str("listen"), "break main", "continue")
+	client.out.await(t, "Breakpoint 1, main")
+	init := children(t, p.pid())[0]
+	must(t, unix.Kill(init, unix.SIGKILL))
+	eventually(t, "it has ended", func() bool { return !alive(init) })
+}
+
 // lldb's own kill button ends in the same packet as its quit; gdb's kill is vKill.
 func TestOnlyGDBsKillKills(t *testing.T) {
 	s := hold(t, "gdb", probe(t))

@@ -94,6 +94,7 @@ func (f *fake) PassSignals(map[unix.Signal]bool)                             {}
 func (f *fake) Call(int, uint64, ...uint64) (uint64, error)                  { return 0x1000, nil }
 func (f *fake) Alarm() int                                                   { return -1 }
 func (f *fake) Notice() error                                                { return nil }
+func (f *fake) Waits() bool                                                  { return false }
 func (f *fake) Guard() error                                                 { return nil }
 func (f *fake) Yield() error                                                 { return nil }
 func (f *fake) Detach(bool) error                                            { f.gone = true; return nil }

@@ -83,6 +83,10 @@ func (s *Server) session(conn *rsp.Conn, lldb bool) *session {
 	return c
 }
 
+// errKilled ends a session whose process has been killed, and cannot end while it lasts. Of any other process that is killed the client hears
+// at its next request.
+var errKilled = errors.New("the init of the pid namespace was killed")
+
 // newSession is a client with nothing to debug yet; what it may ask is the caller's to say.
 func newSession(conn *rsp.Conn, d *dialect, pid int) *session {
 	return &session{
@@ -111,7 +115,12 @@ func (c *session) debug(s *Server) {
 	c.conn.LookAfter(func() int {
 		_ = s.target.Guard()
 		return s.target.Alarm()
-	}, func() { _ = s.target.Notice() })
+	}, func() error {
+		if err := s.target.Notice(); err == nil && s.target.Waits() {
+			return errKilled
+		}
+		return nil
+	})
 }
 
 // A session is one client.
@@ -160,6 +169,9 @@ func (c *session) serve() (Ending, error) {
 	for c.ending == nil {
 		event, err := c.conn.Next()
 		switch {
+		case errors.Is(err, errKilled):
+			c.last, c.err = c.target.Resume(nil, tracee.Action{})
+			c.end(Gone)
 		case err != nil:
 			c.lose(err)
 		case event.Interrupt: // it stands already

@@ -32,6 +32,7 @@ type Target interface {
 	Guard() error
 	Alarm() int
 	Notice() error
+	Waits() bool
 	Yield() error
 	Detach(stopped bool) error
 	Kill() (tracee.Stop, error)

@@ -33,8 +33,9 @@ type Conn struct {
 	buf  [16 << 10]byte
 	out  []byte
 
-	idle  func() (alarm int)
-	alarm func()
+	idle    func() (alarm int)
+	alarm   func() error
+	alarmed error // what ends Next
 
 	noAck bool
 	last  []byte // sent and not yet acknowledged
@@ -55,12 +56,15 @@ func NewConn(file *os.File) (*Conn, error) {
 }
 
 // LookAfter has idle called when the client says nothing for a while (100 ms), or does not read. Until it does, the descriptor that idle
-// returns is waited for as well, unless it is negative; alarm is called when it is readable.
-func (c *Conn) LookAfter(idle func() int, alarm func()) { c.idle, c.alarm = idle, alarm }
+// returns is waited for as well, unless it is negative; alarm is called when it is readable, and its error ends Next.
+func (c *Conn) LookAfter(idle func() int, alarm func() error) { c.idle, c.alarm = idle, alarm }
 
 // Next waits for an event. The error is io.EOF after an orderly end by the client.
 func (c *Conn) Next() (Event, error) {
 	for {
+		if c.alarmed != nil {
+			return Event{}, c.alarmed
+		}
 		if event, ok, err := c.parsed(); ok || err != nil {
 			return event, err
 		}
@@ -126,13 +130,13 @@ func (c *Conn) Send(payload string) {
 func (c *Conn) await(events int16) {
 	poll := []unix.PollFd{{Fd: int32(c.fd), Events: events}, {Fd: int32(c.idle()), Events: unix.POLLIN}}
 	if n, _ := unix.Poll(poll, -1); n > 0 && poll[1].Revents != 0 {
-		c.alarm()
+		c.alarmed = c.alarm()
 	}
 }
 
 // write does not tell the scheduler of a call that may block: mostly there is room.
 func (c *Conn) write(b []byte) {
-	for len(b) > 0 {
+	for len(b) > 0 && c.alarmed == nil {
 		n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(c.fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
 		switch {
 		case errno == unix.EINTR:

@@ -131,12 +131,25 @@ func TestASilentClient(t *testing.T) {
 		seen = append(seen, "idle")
 		_, _ = w.Write([]byte{1})
 		return int(r.Fd())
-	}, func() {
+	}, func() error {
 		seen = append(seen, "alarm")
 		send(t, client, "$g#67")
+		return nil
 	})
 	if event := next(t, c); event.Payload != "g" || strings.Join(seen, " ") != "idle alarm" {
 		t.Errorf("event %+v after %v", event, seen)
+	}
+}
+
+func TestAnAlarmThatEndsIt(t *testing.T) {
+	c, _ := server(t)
+	r, w := pipe(t)
+	c.LookAfter(func() int {
+		_, _ = w.Write([]byte{1})
+		return int(r.Fd())
+	}, func() error { return io.ErrClosedPipe })
+	if event, err := c.Next(); err != io.ErrClosedPipe {
+		t.Errorf("event %+v, %v", event, err)
 	}
 }
 
@@ -149,10 +162,11 @@ func TestAClientThatDoesNotRead(t *testing.T) {
 			_, _ = w.Write([]byte{1})
 		}
 		return int(r.Fd())
-	}, func() {
+	}, func() error {
 		_, _ = r.Read(make([]byte, 1))
 		alarms++
 		go func() { _, _ = io.Copy(io.Discard, client) }()
+		return nil
 	})
 	c.StopAcks()
 	c.Send(strings.Repeat("x", 8<<20)) // more than any buffer

@@ -172,6 +172,10 @@ func (p *Process) Release() {
 	}
 }
 
+// Waits reports that the process has been killed and cannot end before Release: it is the init of a pid namespace, whose end would be this
+// process's, too.
+func (p *Process) Waits() bool { return p.last != 0 }
+
 // PID returns the process id.
 func (p *Process) PID() int { return p.pid }
 
