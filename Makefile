@@ -4,26 +4,42 @@
 # make bench   BENCHMARKS.md: measured beside gdbserver, lldb-server and wrapper scripts
 SHELL := /bin/bash
 GOARCH ?= $(shell go env GOARCH)
+POD := bin/envoyshim
+CARRIED = $(subst envoyshim,carried,$(POD))
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FIXTURES := bin/test/standin bin/test/standin-static bin/test/standin-bazel bin/test/tour bin/test/probe bin/test/probe-static \
 	bin/test/probe-static-pie bin/test/goprog bin/test/gocrowd bin/test/gohost bin/test/libgolib.so \
-	bin/test/parent bin/test/deny bin/test/crowd bin/test/tally bin/test/crash bin/test/gorecover
-CARRIED := internal/carried/program
+	bin/test/parent bin/test/deny bin/test/crowd bin/test/tally bin/test/crash bin/test/gorecover \
+	bin/test/goprog-arm64 bin/test/envoyshim-arm64
 BENCH_FIXTURES := bin/test/bench-exit bin/test/bench-execve bin/test/bench-goexec bin/test/heartbeat
 
 # The tests of debugger sessions, which both the external servers and our own must pass, and our own under watch for a crash, too.
 SESSIONS := GDB|LLDB|DAP|RunToTheEnd|FirstStop|QuitLets|LostClient|LaterAttach|OneClient|NonStop|SignalsUnder|SlowAndOdd|StatusFollows|Disconnect
 
-.PHONY: FORCE build deps fixtures bench-deps bench-fixtures demo test test-long bench lint fuzz clean
+.PHONY: FORCE build pod shims dist deps fixtures bench-deps bench-fixtures demo test test-long bench lint fuzz clean
 
-# Inside it lies, compressed, what is seldom needed (internal/carried). -E chooses the early entry: internal/early/README.md.
-build: $(CARRIED).zst
-	CGO_ENABLED=0 GOOS=linux GOARCH=$(GOARCH) go build -buildvcs=auto -tags carried -trimpath -ldflags '-s -w -E envoyshim_entry' -o bin/envoyshim .
+build: pod
 	CGO_ENABLED=0 go build -buildvcs=auto -trimpath -ldflags '-s -w' -o bin/kubectl-envoyshim ./cmd/kubectl-envoyshim
 
-$(CARRIED).zst: FORCE
-	CGO_ENABLED=0 GOOS=linux GOARCH=$(GOARCH) go build -buildvcs=false -trimpath -ldflags '-s -w' -o bin/carried ./$(CARRIED)
-	@zstd -dcq $@ 2>/dev/null | cmp -s - bin/carried || zstd -q -f --ultra -22 --zstd=wlog=22 bin/carried -o $@
+# The program of pods. Inside it lies, compressed, what is seldom needed (internal/carried). -E chooses the early entry: internal/early/README.md.
+pod: internal/carried/program.zst
+	CGO_ENABLED=0 GOOS=linux GOARCH=$(GOARCH) go build -buildvcs=auto -tags carried -trimpath -ldflags '-s -w -E envoyshim_entry' -o $(POD) .
+
+internal/carried/program.zst: FORCE
+	CGO_ENABLED=0 GOOS=linux GOARCH=$(GOARCH) go build -buildvcs=false -trimpath -ldflags '-s -w' -o $(CARRIED) ./internal/carried/program
+	@zstd -dcq $@ 2>/dev/null | cmp -s - $(CARRIED) || zstd -q -f --ultra -22 --zstd=wlog=22 $(CARRIED) -o $@
+
+# The same for each architecture, as kubectl-envoyshim carries them when it is built with -tags shims.
+shims:
+	$(MAKE) pod GOARCH=arm64 POD=bin/envoyshim-arm64
+	$(MAKE) pod GOARCH=amd64 POD=bin/envoyshim-amd64
+	gzip -9 -n <bin/envoyshim-arm64 >images/shim/envoyshim-arm64.gz
+	gzip -9 -n <bin/envoyshim-amd64 >images/shim/envoyshim-amd64.gz
+
+# A release: archives for each platform, checksums, bills of materials.
+dist: shims
+	rm -rf dist
+	go run ./internal/dist dist
 
 deps:
 	@test/deps.sh
@@ -62,6 +78,14 @@ bin/test/probe-static-pie: test/fixtures/probe.cc
 bin/test/goprog bin/test/gocrowd bin/test/gorecover: bin/test/%: test/fixtures/%/main.go
 	@mkdir -p $(@D)
 	CGO_ENABLED=0 go build -gcflags "-N -l" -o $@ ./test/fixtures/$*
+
+bin/test/goprog-arm64: test/fixtures/goprog/main.go
+	@mkdir -p $(@D)
+	GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go build -o $@ ./test/fixtures/goprog
+
+bin/test/envoyshim-arm64: FORCE
+	@mkdir -p $(@D)
+	GOARCH=arm64 CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags '-s -w -E envoyshim_entry' -o $@ .
 
 bin/test/libgolib.so: test/fixtures/golib/golib.go
 	@mkdir -p $(@D)
@@ -108,8 +132,6 @@ demo-deps:
 	@test/deps.sh demo
 
 test: deps build fixtures lint
-	GOARCH=arm64 CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags '-s -w -E envoyshim_entry' -o bin/test/envoyshim.arm64 .
-	GOARCH=arm64 CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags '-s -w' -o bin/test/carried.arm64 ./internal/carried/program
 	go test -race -count=1 -timeout 15m ./internal/... ./launcher
 	go test -count=1 -timeout 35m ./...
 	ENVOYSHIM_TEST_EMBEDDED=1 go test -count=1 -timeout 15m -run '$(SESSIONS)' -skip 'SideBySide|BeyondItsServer' ./test
@@ -149,4 +171,4 @@ lint:
 	go mod tidy -diff
 
 clean:
-	rm -rf bin $(CARRIED).zst
+	rm -rf bin dist images/shim/*.gz internal/carried/program.zst
