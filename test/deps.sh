@@ -32,6 +32,10 @@ fi
 packages=(gdb lldb-19 g++ libevent-dev libc6-dev make python3 python3-pip
 	iproute2 util-linux procps binutils curl zstd)
 [ "${1:-}" = demo ] || packages+=(gdbserver iptables zsh fish)
+	iproute2 util-linux procps binutils curl)
+[ "${1:-}" = demo ] || packages+=(gdbserver docker.io mmdebstrap ca-certificates)
+# Where Docker's client has BuildKit in a package of its own.
+if [ "${1:-}" != demo ] && apt-cache show docker-buildx >/dev/null 2>&1; then packages+=(docker-buildx); fi
 missing=()
 for p in "${packages[@]}"; do
 	dpkg-query -W -f '${db:Status-Status}\n' "$p" 2>/dev/null | grep -qx installed || missing+=("$p")
@@ -107,6 +111,18 @@ else
 	rm -rf "$gdb16"
 	mv "$work/root" "$gdb16"
 	rm -r "$work"
+fi
+
+# There may be no image registry within reach: this is what images of the tests are built from.
+if [ "${1:-}" = demo ]; then
+	:
+elif [ -e "$cache/debian.tar" ]; then
+	step 'a small Debian: there'
+else
+	step 'a small Debian'
+	mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Component: main' 'Origin: Debian' | grep -v security | head -1)
+	mmdebstrap --quiet --variant=minbase "$(. /etc/os-release && echo "$VERSION_CODENAME")" "$cache/debian.new.tar" "$mirror"
+	mv "$cache/debian.new.tar" "$cache/debian.tar"
 fi
 
 while read -r requirement hash; do
