@@ -25,14 +25,6 @@ import (
 // that would hang, on the slowest machine.
 const patience = 30 * time.Second
 
-func TestMain(m *testing.M) {
-	if os.Geteuid() != 0 {
-		fmt.Fprintln(os.Stderr, "run these tests as root: they make namespaces and change uids")
-		os.Exit(1)
-	}
-	os.Exit(m.Run())
-}
-
 // fixture returns the absolute path of a file that make built or that lies here.
 func fixture(t testing.TB, path string) string {
 	t.Helper()
