@@ -1,6 +1,9 @@
 # make build   bin/envoyshim (GOARCH=arm64 make build for arm64), bin/kubectl-envoyshim for this machine
 # make demo    the whole story with real parts
 # make test    everything that is proven, what CI runs
+# make test-cluster  the pods of test/cluster on the cluster that kubectl points at. IMAGE=REF names the debug image that is built and
+#              pushed, or, with LOAD, given to this command as a file of docker save's form: LOAD='kind load image-archive',
+#              'minikube image load', 'k3d image import'. CLUSTER=local, as root, makes a cluster for it on this machine
 # make bench   BENCHMARKS.md: measured beside gdbserver, lldb-server and wrapper scripts
 SHELL := /bin/bash
 GOARCH ?= $(shell go env GOARCH)
@@ -16,7 +19,7 @@ BENCH_FIXTURES := bin/test/bench-exit bin/test/bench-execve bin/test/bench-goexe
 # The tests of debugger sessions, which both the external servers and our own must pass, and our own under watch for a crash, too.
 SESSIONS := GDB|LLDB|DAP|RunToTheEnd|FirstStop|QuitLets|LostClient|LaterAttach|OneClient|NonStop|SignalsUnder|SlowAndOdd|StatusFollows|Disconnect
 
-.PHONY: FORCE build pod shims dist deps fixtures bench-deps bench-fixtures demo test test-long bench lint fuzz clean
+.PHONY: FORCE build pod shims dist deps fixtures bench-deps bench-fixtures demo test test-long test-cluster bench lint fuzz clean
 
 build: pod
 	CGO_ENABLED=0 go build -buildvcs=auto -trimpath -ldflags '-s -w' -o bin/kubectl-envoyshim ./cmd/kubectl-envoyshim
@@ -141,6 +144,12 @@ test: deps build fixtures lint
 test-long: deps build fixtures
 	ENVOYSHIM_TEST_LONG=1 go test -count=1 -timeout 3h ./...
 
+test-cluster: export CLUSTER := $(CLUSTER)
+test-cluster: export IMAGE := $(IMAGE)
+test-cluster: export LOAD := $(LOAD)
+test-cluster: deps build
+	@test/cluster/test.sh $(TESTFLAGS)
+
 # As root, about 5 minutes, on a quiet machine. BENCH='-row held,off -runs 0.1 -o /tmp' for a
 # quick look at some rows. With perf (linux-perf) it also shows where the time to the hold goes.
 bench: deps bench-deps build fixtures bench-fixtures
@@ -164,10 +173,12 @@ fuzz: build
 lint:
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
 	go vet ./...
+	go vet -tags cluster ./test
 	GOARCH=arm64 go vet ./...
 	GOOS=darwin go build ./...
 	GOOS=windows go build ./...
 	go run $(STATICCHECK) ./...
+	go run $(STATICCHECK) -tags cluster ./test
 	go mod tidy -diff
 
 clean:

@@ -26,7 +26,7 @@ fail() {
 kubectl() { "$parts/kubectl" "$@"; }
 
 # running is whether the node's processes are there. A pid is taken for ours only with our command line.
-running() { tr '\0' ' ' 2>/dev/null <"/proc/$(<"$state/pid")/cmdline" | grep -qF "node.sh $state"; }
+running() { [ -e "$state/pid" ] && tr '\0' ' ' 2>/dev/null <"/proc/$(<"$state/pid")/cmdline" | grep -qF "node.sh $state"; }
 
 # in_node runs a command in the node's namespaces.
 in_node() { nsenter --target "$(pgrep -P "$(<"$state/pid")")" --mount --net --pid "$@"; }

@@ -6,7 +6,7 @@ cd "$(dirname "$0")"
 
 [ -e "$state" ] || exit 0
 step 'down'
-if [ -e "$state/pid" ] && running; then
+if running; then
 	# The node's PID 1 takes all of its processes with it, and they its mounts and its network.
 	pid=$(<"$state/pid")
 	kill -KILL $(pgrep -P "$pid") "$pid"

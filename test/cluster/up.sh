@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 . ./common.sh
 
-if [ -e "$state/pid" ] && running && kubectl get --raw /readyz >/dev/null 2>&1; then
+if running && kubectl get --raw /readyz >/dev/null 2>&1; then
 	step 'up already'
 	echo "$KUBECONFIG"
 	exit

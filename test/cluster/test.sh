@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# What `make test-cluster` does: runs the tests that need a cluster on the one that kubectl points at, or with CLUSTER=local on
+# one that is brought up for them, and taken down again unless it was up before. Arguments go to go test.
+set -euo pipefail
+here=$(dirname "$(realpath "$0")")
+if [ "${CLUSTER:-}" = local ]; then
+	was_up=$(cd "$here" && . ./common.sh && running && echo yes || true)
+	trap '[ "$was_up" ] || "$here/down.sh"' EXIT
+	KUBECONFIG=$("$here/up.sh")
+	PATH=$(cd "$here" && . ./common.sh && echo "$parts"):$PATH
+	export KUBECONFIG PATH
+	LOAD=test/cluster/load.sh
+fi
+cd "$here/../.."
+ENVOYSHIM_TEST_IMAGE=${IMAGE:-} ENVOYSHIM_TEST_LOAD=${LOAD:-} go test -tags cluster -count=1 -timeout 30m -run '^TestCluster' "$@" ./test

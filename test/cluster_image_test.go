@@ -1,0 +1,184 @@
+//go:build cluster
+
+package test
+
+import (
+	"archive/tar"
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// clusterImage returns the reference of an image that the cluster has or can pull: ENVOYSHIM_TEST_IMAGE, which is built here, and
+// given to the command ENVOYSHIM_TEST_LOAD as a file, as docker save makes it, or pushed to its registry.
+func clusterImage(t testing.TB) string {
+	t.Helper()
+	loadedImage.once.Do(func() {
+		file := filepath.Join(t.TempDir(), "image.tar")
+		writeImage(t, file, imageReference())
+		load := exec.Command("sh", "-c", os.Getenv("ENVOYSHIM_TEST_LOAD")+` "$0"`, file)
+		if os.Getenv("ENVOYSHIM_TEST_LOAD") == "" {
+			load = exec.Command("go", "run", "github.com/google/go-containerregistry/cmd/crane@v0.21.6", "push", file, imageReference())
+		}
+		load.Dir = ".."
+		if out, err := load.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v\n%s", load, err, out)
+		}
+		loadedImage.ok = true
+	})
+	if !loadedImage.ok {
+		t.Fatal("there is no image: see the first test that needed it")
+	}
+	return imageReference()
+}
+
+var loadedImage struct {
+	once sync.Once
+	ok   bool
+}
+
+func imageReference() string {
+	if ref := os.Getenv("ENVOYSHIM_TEST_IMAGE"); ref != "" {
+		return ref
+	}
+	return "envoyshim.test/proxyv2:debug"
+}
+
+// imagePullPolicy is that of containers of clusterImage: an image that was loaded is nowhere to be pulled from.
+func imagePullPolicy() string {
+	if os.Getenv("ENVOYSHIM_TEST_LOAD") != "" {
+		return "Never"
+	}
+	return "Always"
+}
+
+// writeImage writes a debug image without a shell: the shim, the real Envoy and the libraries that it needs, the real pilot-agent.
+func writeImage(t testing.TB, file, reference string) {
+	t.Helper()
+	layer := filepath.Join(t.TempDir(), "layer.tar")
+	sum := writeLayer(t, layer)
+	config := mustJSON(t, map[string]any{
+		"architecture": runtime.GOARCH, "os": "linux",
+		"config": map[string]any{
+			"Entrypoint": []string{"/usr/local/bin/pilot-agent"}, "WorkingDir": "/",
+			"Env": []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+		},
+		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + sum}},
+	})
+	manifest := mustJSON(t, []map[string]any{{"Config": "config.json", "RepoTags": []string{reference}, "Layers": []string{"layer.tar"}}})
+
+	out, err := os.Create(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := tarWriter{t, tar.NewWriter(out)}
+	w.bytes("manifest.json", 0o644, manifest)
+	w.bytes("config.json", 0o644, config)
+	w.file("layer.tar", layer, 0o644)
+	w.close()
+	if err := out.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// writeLayer writes the root file system and returns its SHA-256, in hexadecimal.
+func writeLayer(t testing.TB, file string) string {
+	t.Helper()
+	out, err := os.Create(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.New()
+	w := tarWriter{t, tar.NewWriter(io.MultiWriter(out, sum))}
+	w.directory("tmp", 0o1777)
+	w.bytes("etc/passwd", 0o644, []byte("root:x:0:0::/:/nologin\nistio-proxy:x:1337:1337::/:/nologin\n"))
+	w.file("usr/local/bin/envoy", cli(t), 0o755)
+	w.file("usr/local/bin/envoyshim", cli(t), 0o755)
+	w.file("usr/local/bin/pilot-agent", cached(t, "pilot-agent/pilot-agent"), 0o755)
+	w.file("usr/local/lib/envoyshim/envoy", realEnvoy(t), 0o755)
+	for _, library := range libraries(t, realEnvoy(t)) {
+		w.file(strings.TrimPrefix(library, "/"), library, 0o755)
+	}
+	w.close()
+	if err := out.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("%x", sum.Sum(nil))
+}
+
+// libraries returns the absolute paths of the shared libraries that elf needs, and of the loader (ldd(1)).
+func libraries(t testing.TB, elf string) (paths []string) {
+	t.Helper()
+	for word := range strings.FieldsSeq(run(t, "ldd", elf)) {
+		if strings.HasPrefix(word, "/") {
+			paths = append(paths, word)
+		}
+	}
+	return paths
+}
+
+func mustJSON(t testing.TB, v any) []byte {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+type tarWriter struct {
+	t testing.TB
+	*tar.Writer
+}
+
+func (w tarWriter) directory(name string, mode int64) {
+	w.t.Helper()
+	if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: name + "/", Mode: mode}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w tarWriter) bytes(name string, mode int64, b []byte) {
+	w.t.Helper()
+	w.copy(name, mode, int64(len(b)), bytes.NewReader(b))
+}
+
+func (w tarWriter) file(name, from string, mode int64) {
+	w.t.Helper()
+	f, err := os.Open(from)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.copy(name, mode, info.Size(), f)
+}
+
+func (w tarWriter) copy(name string, mode, size int64, r io.Reader) {
+	w.t.Helper()
+	if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: mode, Size: size}); err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := io.Copy(w, r); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w tarWriter) close() {
+	w.t.Helper()
+	if err := w.Close(); err != nil {
+		w.t.Fatal(err)
+	}
+}
