@@ -1,6 +1,6 @@
 # What the scripts of this folder share. shellcheck shell=bash
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/envoyshim
-parts=$cache/cluster-$(cat go.mod go.sum build.sh | sha256sum | cut -c1-12)
+parts=$cache/cluster-$(cat go.mod go.sum dns/* build.sh image.sh | sha256sum | cut -c1-12)
 state=$cache/cluster-node
 export KUBECONFIG=$state/admin.conf
 
@@ -41,6 +41,7 @@ certificates() {
 	certificate kubelet "/O=system:nodes/CN=system:node:$node"
 	certificate controller-manager /CN=system:kube-controller-manager
 	certificate scheduler /CN=system:kube-scheduler
+	certificate proxy /CN=system:kube-proxy
 	cd - >/dev/null
 }
 

@@ -57,7 +57,7 @@ cat >containerd.toml <<-END
 END
 cat >cni/pods.conflist <<-END
 	{"cniVersion": "0.4.0", "name": "pods", "plugins": [
-	  {"type": "bridge", "bridge": "pods", "isGateway": true, "hairpinMode": true, "ipam": {"type": "host-local", "dataDir": "/run/cni",
+	  {"type": "ptp", "ipam": {"type": "host-local", "dataDir": "/run/cni",
 	    "ranges": [[{"subnet": "$pods"}]], "routes": [{"dst": "0.0.0.0/0"}]}}]}
 END
 start containerd containerd --config containerd.toml
@@ -82,8 +82,8 @@ cat >kubelet.yaml <<-END
 	cgroupRoot: /$cgroup
 	failSwapOn: false
 	failCgroupV1: false
-	# There is no DNS; this keeps an event from every pod.
 	clusterDNS: [$node_address]
+	clusterDomain: cluster.local
 	podLogsDir: /run/node/logs
 	volumePluginDir: /run/node/kubelet/volume-plugins
 	# Images cannot be pulled again, and the disk is the user's.
@@ -98,6 +98,19 @@ until curl -fsk "https://$node_address:6443/readyz" >/dev/null; do sleep 0.5; do
 start controller-manager "$parts/kube-controller-manager" --kubeconfig controller-manager.conf --leader-elect=false \
 	--use-service-account-credentials --service-account-private-key-file pki/service-accounts.key --root-ca-file pki/ca.crt
 start scheduler "$parts/kube-scheduler" --kubeconfig scheduler.conf --leader-elect=false
+# The connection tracker's size is the machine's.
+start proxy "$parts/kube-proxy" --kubeconfig proxy.conf --hostname-override "$node" --proxy-mode iptables --cluster-cidr "$pods" \
+	--conntrack-max-per-core 0 --conntrack-min 0
+cat >Corefile <<-END
+	.:53 {
+	  bind $node_address
+	  errors
+	  kubernetes cluster.local {
+	    kubeconfig /run/node/admin.conf
+	  }
+	}
+END
+start dns "$parts/coredns" -conf Corefile
 
 wait -n -p ended
 echo "$(jobs -l "$ended" 2>/dev/null || echo "$ended") ended"

@@ -2,8 +2,8 @@
 # Brings up a Kubernetes of one node on this machine, for `make test-cluster CLUSTER=local`, and prints its KUBECONFIG. Needs
 # root and Debian; nothing else of the machine is touched: the node lives in namespaces of its own (pid, mount, net), its state
 # in ${XDG_CACHE_HOME:-~/.cache}/envoyshim/cluster-node, its cgroups under envoyshim-cluster. down.sh removes all of it.
-# Kubernetes and etcd are built from the Go module proxy once, for 15 minutes on two cores; containerd, runc and the CNI plugins
-# are Debian's. Without kube-proxy and DNS: pods reach the API server by the node's address, and nothing beyond the machine.
+# Kubernetes, etcd and CoreDNS are built from the Go module proxy once, for 15 minutes on two cores; containerd, runc and the CNI plugins
+# are Debian's. Pods, services and DNS are as anywhere, but nothing beyond the machine is reached, and no image registry.
 set -euo pipefail
 cd "$(dirname "$0")"
 . ./common.sh
@@ -16,7 +16,7 @@ fi
 ./down.sh
 
 missing=()
-for p in containerd runc containernetworking-plugins util-linux iproute2 openssl curl gcc libc6-dev; do
+for p in containerd runc containernetworking-plugins util-linux iproute2 iptables procps openssl curl gcc libc6-dev; do
 	dpkg-query -W -f '${db:Status-Status}\n' "$p" 2>/dev/null | grep -qx installed || missing+=("$p")
 done
 if ((${#missing[@]})); then
@@ -40,7 +40,7 @@ mkdir -p "$state/pki"
 chmod 711 "$state"
 certificates
 kubeconfig admin >"$KUBECONFIG"
-for who in kubelet controller-manager scheduler; do kubeconfig "$who" >"$state/$who.conf"; done
+for who in kubelet controller-manager scheduler proxy; do kubeconfig "$who" >"$state/$who.conf"; done
 
 step 'node'
 for c in $cgroups; do mkdir -p "$c/$cgroup"; done
