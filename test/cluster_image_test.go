@@ -105,6 +105,7 @@ func writeLayer(t testing.TB, file string) string {
 	w.file("usr/local/bin/envoyshim", cli(t), 0o755)
 	w.file("usr/local/bin/pilot-agent", cached(t, "pilot-agent/pilot-agent"), 0o755)
 	w.file("usr/local/lib/envoyshim/envoy", realEnvoy(t), 0o755)
+	w.file("var/lib/istio/envoy/envoy_bootstrap_tmpl.json", cached(t, "pilot-agent/envoy_bootstrap.json"), 0o644)
 	for _, library := range libraries(t, realEnvoy(t)) {
 		w.file(strings.TrimPrefix(library, "/"), library, 0o755)
 	}

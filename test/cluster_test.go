@@ -71,20 +71,20 @@ type clusterPod struct {
 	namespace, name, container string
 }
 
-// manifest returns the YAML of one of the pods in test/cluster.
-func manifest(t testing.TB, name string) string {
+// manifest returns the YAML of one of the pods in test/cluster, with replacements of its own.
+func manifest(t testing.TB, name string, replacements ...string) string {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join("cluster", name+".yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return strings.NewReplacer("${IMAGE}", clusterImage(t), "${PULL}", imagePullPolicy()).Replace(string(b))
+	return strings.NewReplacer(append(replacements, "${IMAGE}", clusterImage(t), "${PULL}", imagePullPolicy())...).Replace(string(b))
 }
 
 // startHeldPod makes a pod of test/cluster and returns when its Envoy is held.
-func startHeldPod(t testing.TB, namespace, name, container string) *clusterPod {
+func startHeldPod(t testing.TB, namespace, name, container string, replacements ...string) *clusterPod {
 	t.Helper()
-	if out, errors, err := kubectlInput(t, manifest(t, name), "-n", namespace, "apply", "-f", "-"); err != nil {
+	if out, errors, err := kubectlInput(t, manifest(t, name, replacements...), "-n", namespace, "apply", "-f", "-"); err != nil {
 		t.Fatalf("%v: %s%s", err, out, errors)
 	}
 	p := &clusterPod{t, namespace, name, container}
@@ -187,33 +187,58 @@ func TestClusterPods(t *testing.T) {
 	} {
 		t.Run(c.pod, func(t *testing.T) {
 			p := startHeldPod(t, namespace, c.pod, c.container)
-			p.await("{.status.phase}", c.phase)
-			p.expect(`{.status.conditions[?(@.type=="Ready")].status}`, "False")
 			p.expect(`{.status.containerStatuses[?(@.name=="application")].state.running.startedAt}`, "")
-			if s := p.state(); s != "held" {
-				t.Fatalf("state %q", s)
-			}
-			p.inside("envoyshim", "doctor")
-
-			// Envoy has no symbols; main is what its start gives to the C library first.
-			out := p.gdb("x/i $pc", "set breakpoint pending on", "break __libc_start_main", "continue", "tbreak *$rdi", "continue",
-				"print (int)$rdi > 2", "x/s *(char **)$rsi", "disconnect")
-			contains(t, out, "=>", "_start", "__libc_start_main", "Temporary breakpoint 2, ", "$1 = 1", `"/usr/local/bin/envoy"`)
-			lacks(t, out, "SIGTRAP", "SIGSTOP", "SIGCONT")
-			if s := p.state(); s != "held" {
-				t.Fatalf("state %q after gdb's disconnect", s)
-			}
-			p.expect("{.status.phase}", c.phase)
-
-			p.inside("envoyshim", "resume")
-			kubectl(t, "-n", namespace, "wait", "--for=condition=Ready", "pod/"+c.pod, "--timeout", clusterPatience.String())
-			p.expect("{.status.phase}", "Running")
-			p.expect(fmt.Sprintf(`{.status['containerStatuses','initContainerStatuses'][?(@.name=="%s")].restartCount}`, c.container), "0")
-			contains(t, kubectl(t, "-n", namespace, "logs", c.pod, "-c", c.container),
-				`"event":"held"`, `"event":"attached"`, `"event":"resumed"`)
+			p.debug(c.phase)
 			p.delete()
 		})
 	}
+}
+
+// What istiod makes of a pod, in both forms.
+func TestClusterInjectedPods(t *testing.T) {
+	if _, errors, err := kubectlAny(t, "get", "deployment", "istiod", "-n", "istio-system"); err != nil {
+		if os.Getenv("ENVOYSHIM_TEST_ISTIO") != "" {
+			t.Fatal(errors)
+		}
+		t.Skip("the cluster has no istiod in istio-system")
+	}
+	namespace := clusterNamespace(t)
+	for _, c := range []struct{ native, phase string }{{"true", "Pending"}, {"false", "Running"}} {
+		t.Run("native="+c.native, func(t *testing.T) {
+			p := startHeldPod(t, namespace, "injected", "istio-proxy", "${NATIVE}", c.native)
+			p.debug(c.phase)
+			contains(t, kubectl(t, "-n", namespace, "logs", p.name, "-c", p.container), "Envoy proxy is ready")
+			p.delete()
+		})
+	}
+}
+
+// debug is what a user does with a pod that is held, which has the phase given: attach, look, leave, resume.
+func (p *clusterPod) debug(phase string) {
+	t := p.t
+	t.Helper()
+	p.await("{.status.phase}", phase)
+	p.expect(`{.status.conditions[?(@.type=="Ready")].status}`, "False")
+	if s := p.state(); s != "held" {
+		t.Fatalf("state %q", s)
+	}
+	p.inside("envoyshim", "doctor")
+
+	// Envoy has no symbols; main is what its start gives to the C library first.
+	out := p.gdb("x/i $pc", "set breakpoint pending on", "break __libc_start_main", "continue", "tbreak *$rdi", "continue",
+		"print (int)$rdi > 2", "x/s *(char **)$rsi", "disconnect")
+	contains(t, out, "=>", "_start", "__libc_start_main", "Temporary breakpoint 2, ", "$1 = 1", `"/usr/local/bin/envoy"`)
+	lacks(t, out, "SIGTRAP", "SIGSTOP", "SIGCONT")
+	if s := p.state(); s != "held" {
+		t.Fatalf("state %q after gdb's disconnect", s)
+	}
+	p.expect("{.status.phase}", phase)
+
+	p.inside("envoyshim", "resume")
+	kubectl(t, "-n", p.namespace, "wait", "--for=condition=Ready", "pod/"+p.name, "--timeout", clusterPatience.String())
+	p.expect("{.status.phase}", "Running")
+	p.expect(fmt.Sprintf(`{.status['containerStatuses','initContainerStatuses'][?(@.name=="%s")].restartCount}`, p.container), "0")
+	contains(t, kubectl(t, "-n", p.namespace, "logs", p.name, "-c", p.container), `"event":"held"`, `"event":"attached"`, `"event":"resumed"`)
 }
 
 // Nobody ever attaches, and the pod goes as any other; but no pod goes while its postStart hook waits for a held Envoy, for the
