@@ -1,4 +1,5 @@
-# What the scripts of this folder share. shellcheck shell=bash
+# What the scripts of this folder share.
+# shellcheck shell=bash disable=SC2034
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/envoyshim
 parts=$cache/cluster-$(cat go.mod go.sum dns/* build.sh image.sh | sha256sum | cut -c1-12)
 state=$cache/cluster-node
@@ -32,8 +33,8 @@ running() { [ -e "$state/pid" ] && tr '\0' ' ' 2>/dev/null <"/proc/$(<"$state/pi
 in_node() { nsenter --target "$(pgrep -P "$(<"$state/pid")")" --mount --net --pid "$@"; }
 
 # certificates makes an authority, and what each part shows to the others: its subject is its name in Kubernetes.
-certificates() {
-	cd "$state/pki"
+certificates() (
+	cd "$state/pki" || exit
 	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 365 -subj /CN=envoyshim-cluster -keyout ca.key -out ca.crt 2>/dev/null
 	openssl genrsa -out service-accounts.key 2048 2>/dev/null
 	certificate apiserver /CN=kube-apiserver
@@ -42,8 +43,7 @@ certificates() {
 	certificate controller-manager /CN=system:kube-controller-manager
 	certificate scheduler /CN=system:kube-scheduler
 	certificate proxy /CN=system:kube-proxy
-	cd - >/dev/null
-}
+)
 
 certificate() { # NAME SUBJECT
 	openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "$2" -keyout "$1.key" -out "$1.csr" 2>/dev/null
