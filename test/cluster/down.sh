@@ -7,11 +7,13 @@ cd "$(dirname "$0")"
 [ -e "$state" ] || exit 0
 step 'down'
 if running; then
-	# The node's PID 1 takes all of its processes with it, and they its mounts and its network.
+	# The node's PID 1 takes all of its processes with it, and they its mounts; unshare ends when they are gone.
 	pid=$(<"$state/pid")
-	kill -KILL $(pgrep -P "$pid") "$pid"
-	while [ -e "/proc/$pid" ] || ip link show "$link" >/dev/null 2>&1; do sleep 0.1; done
+	kill -KILL "$(pgrep -P "$pid" || echo "$pid")"
+	while [ -e "/proc/$pid" ]; do sleep 0.1; done
 fi
+# The network would go by itself, but only with its last connection: the kernel tries for minutes to end one whose other end is gone.
+ip link delete "$link" 2>/dev/null || true
 for c in $cgroups; do
 	[ -d "$c/$cgroup" ] || continue
 	# A cgroup is busy for a moment after its last process.

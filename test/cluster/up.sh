@@ -49,7 +49,6 @@ setsid unshare --mount --net --pid --fork --kill-child --mount-proc --propagatio
 	./node.sh "$state" "$parts" </dev/null >"$state/node.log" 2>&1 &
 echo $! >"$state/pid"
 until [ -n "$(pgrep -P "$(<"$state/pid")")" ]; do running || fail; sleep 0.1; done
-# The link to it ends with its network namespace.
 ip link add "$link" type veth peer name eth0 netns "$(pgrep -P "$(<"$state/pid")")"
 ip address add "$host_address/30" dev "$link"
 ip link set "$link" up
