@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -103,10 +104,20 @@ func writeLayer(t testing.TB, file string) string {
 	w.bytes("etc/passwd", 0o644, []byte("root:x:0:0::/:/nologin\nistio-proxy:x:1337:1337::/:/nologin\n"))
 	w.file("usr/local/bin/envoy", cli(t), 0o755)
 	w.file("usr/local/bin/envoyshim", cli(t), 0o755)
-	w.file("usr/local/bin/pilot-agent", cached(t, "pilot-agent/pilot-agent"), 0o755)
+	w.file("usr/local/bin/pilot-agent", cli(t), 0o755)
+	w.file("usr/local/lib/envoyshim/pilot-agent", cached(t, "pilot-agent/pilot-agent"), 0o755)
 	w.file("usr/local/lib/envoyshim/envoy", realEnvoy(t), 0o755)
 	w.file("var/lib/istio/envoy/envoy_bootstrap_tmpl.json", cached(t, "pilot-agent/envoy_bootstrap.json"), 0o644)
-	for _, library := range libraries(t, realEnvoy(t)) {
+	// istio-init runs pilot-agent, and that iptables.
+	w.file("usr/sbin/xtables-nft-multi", "/usr/sbin/xtables-nft-multi", 0o755)
+	for _, name := range []string{"iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore"} {
+		w.link("usr/sbin/"+name, "xtables-nft-multi")
+	}
+	extensions, _ := filepath.Glob("/usr/lib/*/xtables/lib*.so")
+	for _, extension := range extensions {
+		w.file(strings.TrimPrefix(extension, "/"), extension, 0o755)
+	}
+	for _, library := range libraries(t, realEnvoy(t), "/usr/sbin/xtables-nft-multi") {
 		w.file(strings.TrimPrefix(library, "/"), library, 0o755)
 	}
 	w.close()
@@ -116,12 +127,12 @@ func writeLayer(t testing.TB, file string) string {
 	return fmt.Sprintf("%x", sum.Sum(nil))
 }
 
-// libraries returns the absolute paths of the shared libraries that elf needs, and of the loader (ldd(1)).
-func libraries(t testing.TB, elf string) (paths []string) {
+// libraries returns the absolute paths of the shared libraries that programs need, and of the loader (ldd(1)).
+func libraries(t testing.TB, programs ...string) (paths []string) {
 	t.Helper()
-	for word := range strings.FieldsSeq(run(t, "ldd", elf)) {
-		if strings.HasPrefix(word, "/") {
-			paths = append(paths, word)
+	for word := range strings.FieldsSeq(run(t, append([]string{"ldd"}, programs...)...)) {
+		if path := strings.TrimSuffix(word, ":"); strings.HasPrefix(path, "/") && !slices.Contains(programs, path) && !slices.Contains(paths, path) {
+			paths = append(paths, path)
 		}
 	}
 	return paths
@@ -144,6 +155,13 @@ type tarWriter struct {
 func (w tarWriter) directory(name string, mode int64) {
 	w.t.Helper()
 	if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: name + "/", Mode: mode}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w tarWriter) link(name, target string) {
+	w.t.Helper()
+	if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: name, Linkname: target, Mode: 0o777}); err != nil {
 		w.t.Fatal(err)
 	}
 }

@@ -203,11 +203,22 @@ func TestClusterInjectedPods(t *testing.T) {
 		t.Skip("the cluster has no istiod in istio-system")
 	}
 	namespace := clusterNamespace(t)
-	for _, c := range []struct{ native, phase string }{{"true", "Pending"}, {"false", "Running"}} {
-		t.Run("native="+c.native, func(t *testing.T) {
-			p := startHeldPod(t, namespace, "injected", "istio-proxy", "${NATIVE}", c.native)
+	for _, c := range []struct{ native, interception, phase string }{
+		{"true", "NONE", "Pending"},
+		{"false", "NONE", "Running"},
+		// With istio-init, which runs as root, in the same image and environment.
+		{"true", "REDIRECT", "Pending"},
+	} {
+		t.Run("native="+c.native+"/"+c.interception, func(t *testing.T) {
+			if c.interception == "REDIRECT" {
+				kubectl(t, "label", "namespace", namespace, "--overwrite", "pod-security.kubernetes.io/enforce=privileged")
+			}
+			p := startHeldPod(t, namespace, "injected", "istio-proxy", "${NATIVE}", c.native, "${INTERCEPTION}", c.interception)
 			p.debug(c.phase)
 			contains(t, kubectl(t, "-n", namespace, "logs", p.name, "-c", p.container), "Envoy proxy is ready")
+			if c.interception == "REDIRECT" {
+				contains(t, kubectl(t, "-n", namespace, "logs", p.name, "-c", "istio-init"), "15006", "COMMIT")
+			}
 			p.delete()
 		})
 	}

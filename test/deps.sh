@@ -36,6 +36,7 @@ packages=(gdb lldb-19 g++ libevent-dev libc6-dev make python3 python3-pip
 [ "${1:-}" = demo ] || packages+=(gdbserver docker.io mmdebstrap ca-certificates)
 # Where Docker's client has BuildKit in a package of its own.
 if [ "${1:-}" != demo ] && apt-cache show docker-buildx >/dev/null 2>&1; then packages+=(docker-buildx); fi
+[ "${1:-}" = demo ] || packages+=(gdbserver iptables)
 missing=()
 for p in "${packages[@]}"; do
 	dpkg-query -W -f '${db:Status-Status}\n' "$p" 2>/dev/null | grep -qx installed || missing+=("$p")
