@@ -155,14 +155,17 @@ func Rehearse(shim *early.Shim) {
 }
 
 func (d *doctor) checkYama() {
-	switch scope := tracee.YamaScope(); scope {
-	case 0:
+	switch scope := tracee.YamaScope(); {
+	case scope == 0:
 		d.ok("yama", "kernel.yama.ptrace_scope is 0, or the kernel has no Yama")
-	case 1:
+	case scope == 1:
 		d.ok("yama", "kernel.yama.ptrace_scope=1: the supervisor is allowed by PR_SET_PTRACER")
+	case scope == 2 && !d.refused:
+		d.ok("yama", "kernel.yama.ptrace_scope=2 allows CAP_SYS_PTRACE, which is there")
+	case scope == 2:
+		d.add(Blocked, "yama", "kernel.yama.ptrace_scope=2 refuses ptrace without CAP_SYS_PTRACE", "set kernel.yama.ptrace_scope to 1 on the node, or add CAP_SYS_PTRACE")
 	default:
-		d.add(Blocked, "yama", fmt.Sprintf("kernel.yama.ptrace_scope=%d refuses ptrace without CAP_SYS_PTRACE", scope),
-			"set kernel.yama.ptrace_scope to 1 on the node (3 needs a reboot), or add CAP_SYS_PTRACE")
+		d.add(Blocked, "yama", fmt.Sprintf("kernel.yama.ptrace_scope=%d refuses ptrace until the node reboots", scope), "set kernel.yama.ptrace_scope to 1 where the node's boot sets it, and reboot")
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/envoyshim/envoyshim/internal/rsp"
+	"github.com/envoyshim/envoyshim/internal/tracee"
 )
 
 // answerTime bounds each answer that the session itself asks of the debug server.
@@ -72,7 +73,7 @@ func (s *externalSession) run() (end ending) {
 	defer s.client.Close()
 	points, err := openBreakpoints(s.pid)
 	if err != nil {
-		return ending{how: byCrash, err: fmt.Errorf("read the memory of process %d: %w", s.pid, err)}
+		return ending{how: byCrash, err: fmt.Errorf("read the memory of process %d: %w", s.pid, tracee.Explain(err, s.pid))}
 	}
 	s.points = points
 	defer points.close()

@@ -51,7 +51,7 @@ func Explain(err error, pid int) error {
 	case 2:
 		return fmt.Errorf("%w: Yama (kernel.yama.ptrace_scope=2) allows only CAP_SYS_PTRACE; set the node's kernel.yama.ptrace_scope to 1 or 0, or add the capability", err)
 	case 3:
-		return fmt.Errorf("%w: Yama (kernel.yama.ptrace_scope=3) forbids ptrace until the node reboots", err)
+		return fmt.Errorf("%w: Yama (kernel.yama.ptrace_scope=3) forbids ptrace until the node reboots with 1 or 0", err)
 	}
 	return fmt.Errorf("%w: a seccomp filter or another security module refuses ptrace, or the program has file capabilities", err)
 }
