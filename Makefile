@@ -13,7 +13,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FIXTURES := bin/test/standin bin/test/standin-static bin/test/standin-bazel bin/test/tour bin/test/probe bin/test/probe-static \
 	bin/test/probe-static-pie bin/test/goprog bin/test/gocrowd bin/test/gohost bin/test/libgolib.so \
 	bin/test/parent bin/test/deny bin/test/crowd bin/test/tally bin/test/crash bin/test/gorecover \
-	bin/test/goprog-arm64 bin/test/envoyshim-arm64
+	bin/test/goprog-arm64 bin/test/envoyshim-arm64 bin/test/guest.test
 BENCH_FIXTURES := bin/test/bench-exit bin/test/bench-execve bin/test/bench-goexec bin/test/heartbeat
 
 # The tests of debugger sessions, which both the external servers and our own must pass, and our own under watch for a crash, too.
@@ -110,6 +110,10 @@ bin/test/crowd bin/test/tally bin/test/crash: bin/test/%: test/fixtures/%.c
 	@mkdir -p $(@D)
 	gcc -g -O0 -Wall -o $@ $< -pthread
 
+# The tests that run inside a guest, a machine of its own: test/guest_test.go.
+bin/test/guest.test: FORCE
+	CGO_ENABLED=0 go test -c -tags guest -trimpath -o $@ ./test
+
 bench-deps:
 	@test/deps.sh bench
 
@@ -174,6 +178,7 @@ lint:
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
 	go vet ./...
 	go vet -tags cluster ./test
+	go vet -tags guest ./test
 	GOARCH=arm64 go vet ./...
 	GOOS=darwin go build ./...
 	GOOS=windows go build ./...
