@@ -105,7 +105,7 @@ func TestLLDBDebugsTheStartOfTheStandin(t *testing.T) {
 			s := hold(t, mode, standin(t), args...)
 			out := lldb(t, standin(t),
 				"gdb-remote "+s.port,
-				"register read rip",
+				"register read pc",
 				"thread step-inst", "thread list",
 				"breakpoint set --name Envoy::MainCommon::main", "continue",
 				"bt",
@@ -163,7 +163,7 @@ func TestLLDBWatchesTheRealEnvoyStart(t *testing.T) {
 			s := hold(t, "lldb", envoy, "--config-yaml", bootstrap(admin), "--disable-hot-restart", "--concurrency", "2")
 			out := lldb(t, envoy,
 				"gdb-remote "+s.port,
-				"register read rip",
+				"register read pc",
 				"breakpoint set --shlib libc.so.6 --func-regex epoll_create.*", "continue", "bt 3",
 				"breakpoint delete -f", "breakpoint set --shlib libc.so.6 --name bind", "continue", "bt 3",
 				"breakpoint delete -f", "breakpoint set --shlib libc.so.6 --name listen", "continue", "bt 3",
@@ -206,9 +206,9 @@ func TestFirstStopIsTheFirstInstruction(t *testing.T) {
 				path := fixture(t, "bin/test/"+elf)
 				s := hold(t, mode, path, "exit", "0")
 				want := entryPoint(t, s.pid())
-				show := map[string]string{"gdb": "info registers rip", "lldb": "register read rip"}[mode]
+				show := map[string]string{"gdb": "info registers pc", "lldb": "register read pc"}[mode]
 				out := client(t, path, s.port, show, "detach")
-				contains(t, out, "rip", fmt.Sprintf("%x", want))
+				contains(t, out, fmt.Sprintf("%x", want))
 				s.status()
 			})
 		}

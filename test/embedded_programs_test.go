@@ -26,8 +26,8 @@ func TestEveryKindOfProgram(t *testing.T) {
 				s := hold(t, "debug", elf, c.args...)
 				first := fmt.Sprintf("%x", entryPoint(t, s.pid()))
 				commands := map[string][]string{
-					"gdb":  {"info registers rip", "stepi", "stepi", "break " + c.main, "continue", "backtrace", "set backtrace past-main on", "backtrace", "next", "stepi", "delete", "detach"},
-					"lldb": {"process handle SIGURG -s false -n false", "register read rip", "thread step-inst", "thread step-inst", "breakpoint set --name " + c.main, "continue", "bt", "thread step-over", "thread step-inst", "breakpoint delete -f", "detach"},
+					"gdb":  {"info registers pc", "stepi", "stepi", "break " + c.main, "continue", "backtrace", "set backtrace past-main on", "backtrace", "next", "stepi", "delete", "detach"},
+					"lldb": {"process handle SIGURG -s false -n false", "register read pc", "thread step-inst", "thread step-inst", "breakpoint set --name " + c.main, "continue", "bt", "thread step-over", "thread step-inst", "breakpoint delete -f", "detach"},
 				}[kind]
 				out := client(t, elf, s.port, commands...)
 				contains(t, out, first, c.main, c.callers, "detached")

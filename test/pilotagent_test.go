@@ -131,7 +131,7 @@ func TestUnderPilotAgentWithTheRealEnvoy(t *testing.T) {
 				contains(t, out, "<_start>:", "epoll_create", "#1", "bind", "#1", "listen", "#1", "detached")
 			} else {
 				out, _ = runAny(t, a.inside("lldb-19", "-x", "-b",
-					"-o", "gdb-remote 127.0.0.1:2159", "-o", "register read rip",
+					"-o", "gdb-remote 127.0.0.1:2159", "-o", "register read pc",
 					"-o", "breakpoint set --shlib libc.so.6 --func-regex epoll_create.*", "-o", "continue", "-o", "bt 4",
 					"-o", "breakpoint delete -f", "-o", "breakpoint set --shlib libc.so.6 --name bind", "-o", "continue", "-o", "bt 4",
 					"-o", "breakpoint delete -f", "-o", "breakpoint set --shlib libc.so.6 --name listen", "-o", "continue", "-o", "bt 4",

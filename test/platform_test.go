@@ -34,12 +34,12 @@ func TestPlatformDebugsTheStart(t *testing.T) {
 				s := hold(t, c.mode, real, args...)
 				attach := map[string]string{"name": "--name envoy", "pid": "--pid " + strconv.Itoa(s.pid())}[c.attach]
 				out := v.onPlatform(t, real, s.port,
-					"process attach "+attach, "register read rip",
+					"process attach "+attach, "register read pc",
 					"breakpoint set --name Envoy::MainCommon::main", "continue", "bt",
 					"breakpoint set --func-regex .*OsSysCallsImpl::bind.*", "continue", "bt",
 					"breakpoint set --file "+strings.Replace(dispatchLine(t), ":", " --line ", 1), "continue", "thread list",
 					"process detach", "platform status", "platform disconnect")
-				contains(t, out, "Connected: yes", "stop reason = signal SIGSTOP", "rip = ", "`_start",
+				contains(t, out, "Connected: yes", "stop reason = signal SIGSTOP", " = 0x", "`_start",
 					"stop reason = breakpoint 1.1", "MainCommon::main(argc=8", "stop reason = breakpoint 2.1", "OsSysCallsImpl::bind",
 					"stop reason = breakpoint 3.1", "wrk:worker_0", "Connected: yes", "Disconnected")
 				_, afterTheFirst, _ := strings.Cut(out, "resuming")
@@ -268,7 +268,7 @@ func TestPlatformUnderPilotAgentByOnePort(t *testing.T) {
 		unmoved(t, pid, newLines())
 		forward(t, port, a.inside(entered(t, a.hostPID).command("stdio")...)) // as kubectl exec would
 		out := v.onPlatform(t, envoy, "127.0.0.1:"+port,
-			"process attach --name envoy", "register read rip",
+			"process attach --name envoy", "register read pc",
 			"breakpoint set --shlib libc.so.6 --func-regex epoll_create.*", "continue", "bt 2",
 			"breakpoint delete -f", "breakpoint set --shlib libc.so.6 --name listen", "continue", "bt 2", "process detach")
 		contains(t, out, "`_start", "libc.so.6`epoll_create", "frame #1", "libc.so.6`listen", "frame #1", "detached")

@@ -255,8 +255,8 @@ func TestTenThousandConnections(t *testing.T) {
 	}()
 	s.err.await(t, "connection closed")
 	for tries, served := 0, 0; served < 3; tries++ { // a client that is slow to speak may have to come again
-		out := gdb(t, probe(t), "target remote "+s.port, "info registers rip", "disconnect")
-		if strings.Contains(out, "rip ") {
+		out := gdb(t, probe(t), "target remote "+s.port, "info registers pc", "disconnect")
+		if strings.Contains(out, "pc ") {
 			served++
 		} else if tries > 50 {
 			t.Fatalf("a good client is not served:\n%s", out)
