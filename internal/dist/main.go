@@ -99,7 +99,7 @@ func build(work string) ([]program, error) {
 		if err := unpack("images/shim/envoyshim-"+arch+".gz", p.file); err != nil {
 			return nil, errors.Join(err, errors.New("run make dist, which makes it"))
 		}
-		p.carries = []string{"bin/carried-" + arch}
+		p.carries = []string{"bin/" + arch + "/carried"}
 		shims = append(shims, p.file, p.carries[0])
 		all = append(all, p)
 	}
