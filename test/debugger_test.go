@@ -286,7 +286,7 @@ func startClientBy(t testing.TB, by []string, mode, elf, port string, commands .
 	t.Helper()
 	var argv []string
 	if mode == "gdb" {
-		argv = []string{"gdb", "-nx", "-q", "-ex", "set pagination off", "-ex", "set confirm off", "-ex", "set debuginfod enabled off", "-ex", "set sysroot /", "-ex", "target remote " + port}
+		argv = []string{"gdb", "-nx", "-q", "-l", gdbTimeout, "-ex", "set pagination off", "-ex", "set confirm off", "-ex", "set debuginfod enabled off", "-ex", "set sysroot /", "-ex", "target remote " + port}
 		for _, c := range commands {
 			argv = append(argv, "-ex", c)
 		}

@@ -15,10 +15,6 @@ import (
 	"time"
 )
 
-// patience bounds every wait for an event. It is no measurement: it only ends a test
-// that would hang, on the slowest machine.
-const patience = 30 * time.Second
-
 // A guest is a machine of its own with a kernel of Debian's, run by qemu without help from this one's (TCG): for what depends on
 // the kernel or on the processor. The tests with the build tag guest run inside it.
 type guest struct {

@@ -340,7 +340,7 @@ func gdb(t testing.TB, elf string, commands ...string) string {
 // gdbOf is gdb of any version.
 func gdbOf(t testing.TB, client, elf string, commands ...string) string {
 	t.Helper()
-	argv := []string{client, "-nx", "-q", "-batch", "-ex", "set pagination off", "-ex", "set width 0", "-ex", "set confirm off", "-ex", "set debuginfod enabled off", "-ex", "set sysroot /"}
+	argv := []string{client, "-nx", "-q", "-l", gdbTimeout, "-batch", "-ex", "set pagination off", "-ex", "set width 0", "-ex", "set confirm off", "-ex", "set debuginfod enabled off", "-ex", "set sysroot /"}
 	for _, c := range commands {
 		argv = append(argv, "-ex", c)
 	}

@@ -10,11 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
-
-// patience bounds every wait for an event. A guest is many times slower than the machine that it runs on.
-const patience = 3 * time.Minute
 
 const yamaScope = "/proc/sys/kernel/yama/ptrace_scope"
 
