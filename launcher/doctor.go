@@ -197,7 +197,11 @@ func (d *doctor) checkPrivileges() {
 	if st.NoNewPriv {
 		nnp = "no_new_privs on"
 	}
-	d.ok("privileges", fmt.Sprintf("uid %d, %s, %s; none are needed", os.Geteuid(), caps, nnp))
+	needed := "; none are needed"
+	if tracee.YamaScope() == 2 {
+		needed = ""
+	}
+	d.ok("privileges", fmt.Sprintf("uid %d, %s, %s%s", os.Geteuid(), caps, nnp, needed))
 }
 
 func (d *doctor) checkReal() {
