@@ -2,6 +2,7 @@ package test
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -118,4 +119,37 @@ func TestABreakpointAfterExec(t *testing.T) {
 	if st := s.status(); !st.Exited() || st.ExitStatus() != 7 {
 		t.Fatalf("wait status %#x", st)
 	}
+}
+
+var callOfGetpid = regexp.MustCompile(`<(?:\w*getpid)\+(\d+)>:\s+(?:syscall|svc)`)
+
+// Each step over a system call, and behind it, is one instruction; and a breakpoint there whose condition is false is passed.
+func TestStepsOverASystemCall(t *testing.T) {
+	session := func(commands ...string) string {
+		t.Helper()
+		s := hold(t, "debug", probe(t), "kill", "0")
+		out := gdb(t, probe(t), append([]string{"target remote " + s.port, "break main", "continue"}, append(commands, "continue")...)...)
+		if st := s.status(); st.ExitStatus() != 99 {
+			t.Fatalf("wait status %#x", st)
+		}
+		contains(t, out, "exited with code 0143")
+		lacks(t, out, "SIG")
+		return out
+	}
+	commands := []string{"break getpid", "continue", "x/i $pc"}
+	for range 4 {
+		commands = append(commands, "stepi", "x/i $pc")
+	}
+	out := session(commands...)
+	places := map[string]bool{}
+	for line := range strings.Lines(out) {
+		if strings.HasPrefix(line, "=> ") {
+			places[line] = true
+		}
+	}
+	call := callOfGetpid.FindStringSubmatch(out)
+	if len(places) != 5 || call == nil {
+		t.Fatalf("4 steps lead to %d places:\n%s", len(places), out)
+	}
+	session("break *(char *)getpid+" + call[1] + " if 1 == 2")
 }

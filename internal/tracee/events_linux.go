@@ -187,15 +187,16 @@ func (p *Process) explainTrap(t *thread) error {
 			t.trap = pointTrap
 			return t.setPC(at)
 		}
-		if t.doing.Step && siCode(info) == trapBrkpt { // a step over a system call, before Linux 5.x
-			t.trap = stepTrap
-		}
 	case trapTrace, int32(unix.SIGTRAP): // the latter: a step into a signal handler
 		t.trap = stepTrap
 	case trapHWBkpt:
 		t.trap = debugTrap
 	case int32(unix.SIGTRAP) | unix.PTRACE_EVENT_EXIT<<8:
 		return unix.ESRCH // killed meanwhile: it stands somewhere else already
+	}
+	if t.doing.Step && steppedOverCall(info) {
+		t.trap = stepTrap
+		return t.setPC(pc) // to set a register is what has arm64 take a new step, instead of ending this one again (user_regs_reset_single_step)
 	}
 	return nil
 }

@@ -10,6 +10,9 @@ import (
 // breakpoint is int3 (Intel SDM, vol. 2, "INT n").
 var breakpoint = []byte{0xcc}
 
+// steppedOverCall reports the signal by which a step over a system call ended before Linux 5.x.
+func steppedOverCall(info []byte) bool { return siCode(info) == trapBrkpt }
+
 // Debug registers 0 to 3 hold addresses, 6 what has happened, 7 what is watched (Intel SDM, vol. 3, 18.2).
 const (
 	debugRegisters = 4
