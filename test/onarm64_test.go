@@ -14,7 +14,8 @@ func TestOnARM64(t *testing.T) {
 		files["/project/bin/"+name] = fixture(t, "bin/arm64/"+name)
 	}
 	job := "set -e\necho 1 >/proc/sys/kernel/yama/ptrace_scope\n" +
-		testsInGuest("^(TestParity|TestHeldAtACrash|TestYamaAllows)$") + testsInGuest("^TestRealEnvoyIsHeldAndGoesLive$/^1.40.0$")
+		testsInGuest("^(TestParity|TestHeldAtACrash|TestStepsOverASystemCall|TestYamaAllows)$") + testsInGuest("^TestCrashUnderAPodsConditions$/^pid1=true$/trap|abort") + testsInGuest("^TestRealEnvoyIsHeldAndGoesLive$/^1.40.0$")
 	reached(t, inGuest(t, "arm64", job, files),
-		"--- PASS: TestHeldAtACrash", "--- PASS: TestParity", "--- PASS: TestYamaAllows", "--- PASS: TestRealEnvoyIsHeldAndGoesLive")
+		"--- PASS: TestHeldAtACrash", "--- PASS: TestStepsOverASystemCall", "--- PASS: TestParity", "--- PASS: TestYamaAllows",
+		"--- PASS: TestCrashUnderAPodsConditions", "--- PASS: TestRealEnvoyIsHeldAndGoesLive")
 }
