@@ -72,7 +72,7 @@ type clusterPod struct {
 }
 
 // manifest returns the YAML of one of the pods in test/cluster, with replacements of its own.
-func manifest(t testing.TB, name string, replacements ...string) string {
+func podManifest(t testing.TB, name string, replacements ...string) string {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join("cluster", name+".yaml"))
 	if err != nil {
@@ -84,7 +84,7 @@ func manifest(t testing.TB, name string, replacements ...string) string {
 // startHeldPod makes a pod of test/cluster and returns when its Envoy is held.
 func startHeldPod(t testing.TB, namespace, name, container string, replacements ...string) *clusterPod {
 	t.Helper()
-	if out, errors, err := kubectlInput(t, manifest(t, name, replacements...), "-n", namespace, "apply", "-f", "-"); err != nil {
+	if out, errors, err := kubectlInput(t, podManifest(t, name, replacements...), "-n", namespace, "apply", "-f", "-"); err != nil {
 		t.Fatalf("%v: %s%s", err, out, errors)
 	}
 	p := &clusterPod{t, namespace, name, container}
@@ -274,7 +274,7 @@ func TestClusterDeletesHeldPods(t *testing.T) {
 // What the other tests rely on: the namespace refuses what is not restricted.
 func TestClusterAdmitsOnlyRestrictedPods(t *testing.T) {
 	namespace := clusterNamespace(t)
-	yaml := strings.Replace(manifest(t, "plain"), "capabilities: {drop: [ALL]}", "capabilities: {drop: [ALL], add: [SYS_PTRACE]}", 1)
+	yaml := strings.Replace(podManifest(t, "plain"), "capabilities: {drop: [ALL]}", "capabilities: {drop: [ALL], add: [SYS_PTRACE]}", 1)
 	_, errors, err := kubectlInput(t, yaml, "-n", namespace, "apply", "-f", "-")
 	if err == nil {
 		t.Fatal("a pod with SYS_PTRACE is admitted")

@@ -21,10 +21,6 @@ import (
 	"github.com/envoyshim/envoyshim/internal/procfs"
 )
 
-// patience bounds every wait for an event. It is no measurement: it only ends a test
-// that would hang, on the slowest machine.
-const patience = 30 * time.Second
-
 // fixture returns the absolute path of a file that make built or that lies here.
 func fixture(t testing.TB, path string) string {
 	t.Helper()

@@ -169,7 +169,7 @@ func TestClusterWithoutWebSocket(t *testing.T) {
 // A container that restarts and a pod that is replaced: attach says so, and leads the next client to the new one.
 func TestClusterAttachFollowsPods(t *testing.T) {
 	namespace := clusterNamespace(t)
-	apply(t, namespace, deployment(strings.Replace(manifest(t, "plain"), "/etc/test/envoy.json", "/nonexistent", 1), 0))
+	apply(t, namespace, deployment(strings.Replace(podManifest(t, "plain"), "/etc/test/envoy.json", "/nonexistent", 1), 0))
 	a := plugin(t, "attach", "--listen", "127.0.0.1:0", "-n", namespace, "deploy/plain", "--wait")
 	a.err.await(t, "there is no such pod yet")
 	kubectl(t, "-n", namespace, "scale", "deploy/plain", "--replicas=1")
@@ -348,7 +348,7 @@ func TestClusterPermissions(t *testing.T) {
 // What stands in the way, in one line.
 func TestClusterErrors(t *testing.T) {
 	namespace := clusterNamespace(t)
-	plain := manifest(t, "plain")
+	plain := podManifest(t, "plain")
 	for name, change := range map[string][]string{
 		"offmode": {"{name: ENVOYSHIM_MODE, value: debug}", "{name: ENVOYSHIM_MODE, value: \"off\"}"},
 		"pause":   {"{name: ENVOYSHIM_MODE, value: debug}", "{name: ENVOYSHIM_MODE, value: pause}"},

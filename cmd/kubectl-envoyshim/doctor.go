@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"text/tabwriter"
 
 	"github.com/envoyshim/envoyshim/internal/command"
 )
@@ -30,7 +29,7 @@ func (c *doctorCommand) Run(s *command.Streams) error {
 	if c.JSON {
 		return s.JSON(findings)
 	}
-	table := tabwriter.NewWriter(s.Out, 0, 0, 2, ' ', 0)
+	table := s.Table()
 	for _, f := range findings {
 		text := f.Found
 		if f.Cure != "" {

@@ -3,12 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"runtime"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/dustin/go-humanize"
 
@@ -20,6 +18,7 @@ type imageCommand struct {
 	Catalog catalogCommand `cmd:"" help:"List the known proxy images: where Envoy lies, what starts it, shell or not, symbols or not."`
 	Plan    planCommand    `cmd:"" help:"Show what a debug image of a base would change, and write nothing."`
 	Build   buildCommand   `cmd:"" help:"Make a debug image of a base: the real Envoy moves aside, the shim takes its place. Needs no Docker."`
+	Symbols symbolsCommand `cmd:"" help:"Prepare Envoy's symbols for gdb and lldb on this machine."`
 }
 
 type catalogCommand struct {
@@ -30,7 +29,7 @@ func (c *catalogCommand) Run(s *command.Streams) error {
 	if c.JSON {
 		return s.JSON(images.Catalog())
 	}
-	out := table(s.Out)
+	out := s.Table()
 	fmt.Fprintln(out, "IMAGE\tENVOY\tSTARTED BY\tUSER\tSHELL\tSYMBOLS\tCAREFUL")
 	for _, b := range images.Catalog() {
 		fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", b.Image, b.Envoy, b.Parent, b.User, yes(b.Shell), b.Symbols, b.Careful)
@@ -129,7 +128,7 @@ func (o *imageOptions) show(s *command.Streams, r *images.Result) error {
 	}
 	for _, c := range r.Platforms {
 		fmt.Fprintf(s.Out, "%s of %s: %s + %s = %s compressed\n", c.Platform, r.Base, size(c.Before), size(c.Added), size(c.After))
-		out := table(s.Out)
+		out := s.Table()
 		for _, f := range c.Files {
 			more := ""
 			switch {
@@ -185,5 +184,3 @@ func shell(there bool) string {
 	}
 	return ", no shell"
 }
-
-func table(w io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(w, 0, 0, 2, ' ', 0) }

@@ -24,8 +24,6 @@ type commands struct {
 	Stdio      stdioCommand       `cmd:"" help:"Connect standard input and output to the debug port in a pod."`
 	Connect    connectCommand     `cmd:"" help:"Give debuggers on this machine a port that leads to a debug port elsewhere."`
 	Completion command.Completion `cmd:"" help:"Print the completion of a shell: bash, zsh or fish."`
-	Image   imageCommand   `cmd:"" help:"Debug images: proxy images with the shim in Envoy's place."`
-	Connect connectCommand `cmd:"" help:"Give debuggers on this machine a port that leads to a debug port elsewhere."`
 
 	Version kong.VersionFlag `help:"Print the version."`
 }

@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"github.com/envoyshim/envoyshim/internal/command"
@@ -88,7 +87,7 @@ func report(s *command.Streams, asJSON bool, found kube.Found) error {
 
 // table prints a line a process, and one for a container without.
 func table(s *command.Streams, namespaces bool, all ...kube.Found) error {
-	out := tabwriter.NewWriter(s.Out, 0, 0, 2, ' ', 0)
+	out := s.Table()
 	head := "POD\tCONTAINER\tPID\tSTATE\tMODE\tLISTEN\tSINCE\tEXE"
 	if namespaces {
 		head = "NAMESPACE\t" + head

@@ -6,15 +6,10 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	"text/tabwriter"
 
 	"github.com/envoyshim/envoyshim/images/symbols"
 	"github.com/envoyshim/envoyshim/internal/command"
 )
-
-type imageCommand struct {
-	Symbols symbolsCommand `cmd:"" help:"Prepare Envoy's symbols for gdb and lldb on this machine."`
-}
 
 type symbolsCommand struct {
 	ELF      string `name:"elf" required:"" placeholder:"FILE" help:"Envoy, as the build made it or as it is in the image."`
@@ -37,7 +32,7 @@ func (c *symbolsCommand) Run(s *command.Streams) error {
 	if c.JSON {
 		return s.JSON(report)
 	}
-	table := tabwriter.NewWriter(s.Out, 0, 0, 2, ' ', 0)
+	table := s.Table()
 	row := func(what, is string) { fmt.Fprintf(table, "%s\t%s\n", what, is) }
 	id := report.BuildID
 	if id == "" {

@@ -4,7 +4,6 @@ package cli
 
 import (
 	"fmt"
-	"text/tabwriter"
 
 	"github.com/envoyshim/envoyshim/internal/command"
 	"github.com/envoyshim/envoyshim/launcher"
@@ -24,7 +23,7 @@ func (c *doctorCommand) Run(s *command.Streams) error {
 	if c.JSON {
 		return s.JSON(layers)
 	}
-	table := tabwriter.NewWriter(s.Out, 0, 0, 2, ' ', 0)
+	table := s.Table()
 	for _, l := range layers {
 		text := l.Found
 		if l.Cure != "" {

@@ -4,7 +4,6 @@ package cli
 
 import (
 	"fmt"
-	"text/tabwriter"
 	"time"
 
 	"github.com/envoyshim/envoyshim/internal/command"
@@ -36,7 +35,7 @@ func report(s *command.Streams, asJSON bool, found ...launcher.Status) error {
 		fmt.Fprintln(s.Err, "no process is under envoyshim in this container")
 		return nil
 	}
-	table := tabwriter.NewWriter(s.Out, 0, 0, 2, ' ', 0)
+	table := s.Table()
 	fmt.Fprintln(table, "PID\tSTATE\tMODE\tLISTEN\tSINCE\tSUPERVISOR\tEXE\tBUILD-ID")
 	for _, st := range found {
 		state := string(st.State)

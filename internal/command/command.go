@@ -9,6 +9,7 @@ import (
 	"io"
 	"runtime/debug"
 	"strings"
+	"text/tabwriter"
 
 	"github.com/alecthomas/kong"
 )
@@ -93,6 +94,9 @@ func (s *Streams) JSON(v any) error {
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)
 }
+
+// Table aligns columns that tabs separate; Flush writes it.
+func (s *Streams) Table() *tabwriter.Writer { return tabwriter.NewWriter(s.Out, 0, 0, 2, ' ', 0) }
 
 // Version is the module version and commit that the Go linker recorded.
 func Version() string {
