@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need, or with the argument "demo" what the demo needs: Debian packages, two
-# real Envoys, the real pilot-agent. With "bench" it installs only what the benchmark needs beside that of the tests. Each step is skipped when its result is there. Downloads and
-# builds are kept in ${XDG_CACHE_HOME:-~/.cache}/envoyshim.
+# real Envoys, the real pilot-agent. With "bench" it installs only what the benchmark needs beside that of the tests.
+# Each step is skipped when its result is there. Downloads and builds are kept in ${XDG_CACHE_HOME:-~/.cache}/envoyshim.
 set -euo pipefail
 cd "$(dirname "$0")"
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/envoyshim
@@ -31,14 +31,11 @@ fi
 
 packages=(gdb lldb-19 g++ libevent-dev libc6-dev make python3 python3-pip
 	iproute2 util-linux procps binutils curl zstd)
-[ "${1:-}" = demo ] || packages+=(gdbserver iptables zsh fish)
-	iproute2 util-linux procps binutils curl)
-[ "${1:-}" = demo ] || packages+=(gdbserver docker.io mmdebstrap ca-certificates)
-# Where Docker's client has BuildKit in a package of its own.
-if [ "${1:-}" != demo ] && apt-cache show docker-buildx >/dev/null 2>&1; then packages+=(docker-buildx); fi
-[ "${1:-}" = demo ] || packages+=(gdbserver iptables)
-[ "${1:-}" = demo ] || packages+=(gdbserver qemu-system-x86 cpio)
-[ "${1:-}" = demo ] || packages+=(gdbserver qemu-system-x86 qemu-system-arm g++-aarch64-linux-gnu cpio)
+if [ "${1:-}" != demo ]; then
+	packages+=(gdbserver iptables zsh fish docker.io mmdebstrap ca-certificates qemu-system-x86 qemu-system-arm g++-aarch64-linux-gnu cpio)
+	# Where Docker's client has BuildKit in a package of its own.
+	apt-cache show docker-buildx >/dev/null 2>&1 && packages+=(docker-buildx)
+fi
 missing=()
 for p in "${packages[@]}"; do
 	dpkg-query -W -f '${db:Status-Status}\n' "$p" 2>/dev/null | grep -qx installed || missing+=("$p")
@@ -135,6 +132,7 @@ else
 	mmdebstrap --quiet --variant=minbase "$(. /etc/os-release && echo "$VERSION_CODENAME")" "$cache/debian.new.tar" "$mirror"
 	mv "$cache/debian.new.tar" "$cache/debian.tar"
 fi
+
 # The guests of the tests: a kernel of Debian's, which has Yama, and a small Debian as its initramfs, of this machine's suite, so that
 # what is built here runs there.
 for arch in amd64 arm64; do
