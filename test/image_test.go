@@ -59,11 +59,17 @@ func (b built) paths(platform int) []string {
 	return all
 }
 
-// imageTool runs `kubectl envoyshim image` with a cache of the test's own.
+// imageTool runs `kubectl envoyshim image` with a cache of its own.
 func imageTool(t testing.TB, args ...string) result {
 	t.Helper()
-	cmd := exec.Command(kubectlCLI(t), append([]string{"image"}, args...)...)
-	cmd.Env = []string{"HOME=/nonexistent", "XDG_CACHE_HOME=" + t.TempDir()}
+	return cachingTool(t, t.TempDir(), append([]string{"image"}, args...)...)
+}
+
+// cachingTool runs kubectl-envoyshim with a cache.
+func cachingTool(t testing.TB, cache string, args ...string) result {
+	t.Helper()
+	cmd := exec.Command(kubectlCLI(t), args...)
+	cmd.Env = []string{"HOME=/nonexistent", "XDG_CACHE_HOME=" + cache}
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	must(t, cmd.Start())
@@ -671,5 +677,36 @@ func TestImageErrors(t *testing.T) {
 	}
 	if left := run(t, "ls", dir); strings.Contains(left, "out.tar") {
 		t.Errorf("an error left %s", left)
+	}
+}
+
+// Of two images that were built inject takes that of the pod's own image, else the last, and says which.
+func TestInjectTakesWhatWasBuilt(t *testing.T) {
+	cache := t.TempDir()
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	defer server.Close()
+	host := strings.TrimPrefix(server.URL, "http://")
+	for _, tag := range []string{"1", "2"} {
+		base, err := name.ParseReference(host + "/proxy:" + tag)
+		must(t, err)
+		must(t, remote.Write(base, smallBase(t, v1.Config{Entrypoint: []string{"/usr/local/bin/envoy"}}, []entryOf{{name: "usr/local/bin/envoy", from: fixture(t, "bin/test/goprog")}})))
+	}
+	application := filepath.Join(t.TempDir(), "app.yaml")
+	plain := filepath.Join(t.TempDir(), "plain.yaml")
+	must(t, os.WriteFile(application, []byte("apiVersion: v1\nkind: Pod\nmetadata: {name: app}\nspec: {containers: [{name: app, image: app}]}\n"), 0o644))
+	must(t, os.WriteFile(plain, []byte("apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: envoy, command: [envoy], image: '"+host+"/proxy:1'}]}\n"), 0o644))
+	contains(t, cachingTool(t, cache, "inject", "-f", application).stderr, "which debug image?")
+	for _, tag := range []string{"1", "2"} {
+		cachingTool(t, cache, "image", "build", "--base", host+"/proxy:"+tag, "--tag", host+"/proxy:debug"+tag, "--shim", cli(t))
+	}
+	for file, want := range map[string]string{application: host + "/proxy:debug2", plain: host + "/proxy:debug1"} {
+		got := cachingTool(t, cache, "inject", "-f", file)
+		contains(t, got.stdout, want)
+		contains(t, got.stderr, "the image is "+want+", which you have built")
+		again := filepath.Join(t.TempDir(), "again.yaml")
+		must(t, os.WriteFile(again, []byte(got.stdout), 0o644))
+		if twice := cachingTool(t, cache, "inject", "-f", again); twice.stdout != got.stdout {
+			t.Errorf("twice:\n%s\nonce:\n%s", twice.stdout, got.stdout)
+		}
 	}
 }

@@ -87,6 +87,9 @@ func (c *buildCommand) Run(s *command.Streams) error {
 	if err != nil {
 		return err
 	}
+	if base, err := images.ParsePlace(c.Base); err == nil {
+		_ = images.Remember(base, tag) // else inject asks for it
+	}
 	return c.show(s, result)
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/aymanbagabas/go-udiff"
 	"github.com/mattn/go-isatty"
 
+	"github.com/envoyshim/envoyshim/images"
 	"github.com/envoyshim/envoyshim/images/manifest"
 	"github.com/envoyshim/envoyshim/internal/command"
 )
@@ -17,7 +18,7 @@ import (
 type injectCommand struct {
 	Files     []string `name:"filename" short:"f" required:"" sep:"none" placeholder:"FILE" help:"Manifest to edit, YAML or JSON; '-' is standard input. Several are joined with '---'."`
 	Mode      string   `name:"mode" default:"debug" placeholder:"MODE" help:"What envoyshim does with Envoy: off, pause, debug, gdb, lldb, lldb-platform, dlv; or a list by name (${default})."`
-	Image     string   `name:"image" placeholder:"REF" help:"The debug image, as 'image build' makes it."`
+	Image     string   `name:"image" placeholder:"REF" help:"The debug image; else the one that 'image build' has made of the pod's, or last."`
 	NoImage   bool     `name:"no-image" help:"Keep the image, and have an init container copy envoyshim from --shim-image."`
 	ShimImage string   `name:"shim-image" placeholder:"REF" help:"For --no-image: a debug image, of any version of Envoy, that has cp."`
 	Listen    string   `name:"listen" placeholder:"ADDR" help:"HOST:PORT of the debug port in the pod; or a list by name (127.0.0.1:2159)."`
@@ -100,6 +101,7 @@ func (c *injectCommand) options() (manifest.Options, error) {
 	}
 	return manifest.Options{
 		Mode: c.Mode, Image: c.Image, ShimImage: c.ShimImage, Listen: c.Listen, Env: c.Env, Container: c.Container, OnlyUID: c.OnlyUID,
+		Built: images.Built,
 	}, nil
 }
 

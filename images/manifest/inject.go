@@ -220,11 +220,18 @@ func (i *injection) image(form form, c container) error {
 		if form == injected || form == plain || form == merged && c.image() != autoImage {
 			named = c.image()
 		}
-		if named == "" {
-			return i.refuse("which debug image? Name it (--image), or let the stock image stay (--no-image)")
+		if i.options.Built != nil {
+			image = i.options.Built(named)
 		}
-		i.warn("%s stays the image; it must be one with envoyshim in it (--image names another)", named)
-		return nil
+		switch {
+		case image == "" && named == "":
+			return i.refuse("which debug image? Name it (--image), or let the stock image stay (--no-image)")
+		case image == "":
+			i.warn("%s stays the image; it must be one with envoyshim in it (--image names another)", named)
+			return nil
+		}
+		i.warn("the image is %s, which you have built (--image names another)", image)
+		i.options.Image = image
 	}
 	byAnnotation := form == sidecar || form == merged && c.image() == autoImage
 	if !byAnnotation {

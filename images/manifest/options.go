@@ -19,6 +19,10 @@ type Options struct {
 	Env       []string // further variables, NAME=VALUE
 	Container string   // that runs Envoy, where neither its name nor its image says so
 	OnlyUID   string   // only this user's outbound traffic passes Envoy
+
+	// Built is the debug image that was made of another, or last of all when that is "", where neither Image nor an earlier injection
+	// says which; "" when there is none.
+	Built func(of string) string
 }
 
 // DefaultPort is the debug port where nothing else is said.
