@@ -22,11 +22,19 @@ type Shims map[string][]byte
 var architectures = map[elf.Machine]string{elf.EM_X86_64: "amd64", elf.EM_AARCH64: "arm64"}
 
 // ReadShims reads bin/envoyshim of one architecture or several: files, or directories of such. Without a name it is what this
-// program carries.
+// program carries, else the one that `make build` has put beside it.
 func ReadShims(names []string) (Shims, error) {
 	if len(names) == 0 {
 		carried, err := shim.Carried()
-		return Shims(carried), err
+		if err == nil {
+			return Shims(carried), nil
+		}
+		own, oerr := os.Executable()
+		beside := filepath.Join(filepath.Dir(own), "envoyshim")
+		if info, rerr := elfinfo.Read(beside); oerr != nil || rerr != nil || !info.Shim {
+			return nil, err
+		}
+		names = []string{beside}
 	}
 	shims := Shims{}
 	for _, name := range names {

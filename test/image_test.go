@@ -68,7 +68,12 @@ func imageTool(t testing.TB, args ...string) result {
 // cachingTool runs kubectl-envoyshim with a cache.
 func cachingTool(t testing.TB, cache string, args ...string) result {
 	t.Helper()
-	cmd := exec.Command(kubectlCLI(t), args...)
+	return toolAt(t, kubectlCLI(t), cache, args...)
+}
+
+func toolAt(t testing.TB, path, cache string, args ...string) result {
+	t.Helper()
+	cmd := exec.Command(path, args...)
 	cmd.Env = []string{"HOME=/nonexistent", "XDG_CACHE_HOME=" + cache}
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
@@ -662,7 +667,9 @@ func TestImageErrors(t *testing.T) {
 	}
 	refused(t, imageTool(t, "plan", "--base", good, "--shim", probe(t)), probe(t)+" is not the program of pods, bin/envoyshim for Linux on amd64 or arm64; build it by make build")
 	refused(t, imageTool(t, "plan", "--base", good, "--shim", cli(t), "--shim", cli(t)), cli(t)+": a second shim for amd64")
-	refused(t, imageTool(t, "plan", "--base", good), "this build of kubectl-envoyshim carries no shim; give --shim bin/envoyshim (make build), or use a release build")
+	alone := filepath.Join(t.TempDir(), "kubectl-envoyshim")
+	run(t, "cp", kubectlCLI(t), alone)
+	refused(t, toolAt(t, alone, t.TempDir(), "image", "plan", "--base", good), "this build of kubectl-envoyshim carries no shim; give --shim bin/envoyshim (make build), or use a release build")
 	refused(t, imageTool(t, "plan", "--base", good, "--shim", cli(t), "--with", "gdb", "--servers", dir+"/empty"),
 		"tar:"+good+": --with gdb: stat "+dir+"/empty/gdbserver: no such file or directory; --servers is the directory that Dockerfile.debug's stage servers exports")
 	refused(t, imageTool(t, "build", "--base", good, "--tag", locked+"/x:1", "--shim", cli(t)),
@@ -697,7 +704,7 @@ func TestInjectTakesWhatWasBuilt(t *testing.T) {
 	must(t, os.WriteFile(plain, []byte("apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: envoy, command: [envoy], image: '"+host+"/proxy:1'}]}\n"), 0o644))
 	contains(t, cachingTool(t, cache, "inject", "-f", application).stderr, "which debug image?")
 	for _, tag := range []string{"1", "2"} {
-		cachingTool(t, cache, "image", "build", "--base", host+"/proxy:"+tag, "--tag", host+"/proxy:debug"+tag, "--shim", cli(t))
+		cachingTool(t, cache, "image", "build", "--base", host+"/proxy:"+tag, "--tag", host+"/proxy:debug"+tag)
 	}
 	for file, want := range map[string]string{application: host + "/proxy:debug2", plain: host + "/proxy:debug1"} {
 		got := cachingTool(t, cache, "inject", "-f", file)
