@@ -113,6 +113,7 @@ bin/test/guest.test: FORCE
 # What a guest of arm64 needs. `make build` comes after it: what is carried lies in the source, for one architecture.
 arm64: $(ARM64_FIXTURES)
 	$(MAKE) pod GOARCH=arm64 POD=bin/arm64/envoyshim
+	CGO_ENABLED=0 GOARCH=arm64 go build -trimpath -ldflags '-s -w' -o bin/arm64/kubectl-envoyshim ./cmd/kubectl-envoyshim
 
 bin/arm64/test/%: test/fixtures/%.c
 	@mkdir -p $(@D)

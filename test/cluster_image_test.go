@@ -19,20 +19,24 @@ import (
 	"testing"
 )
 
-// clusterImage returns the reference of an image that the cluster has or can pull: ENVOYSHIM_TEST_IMAGE, which is built here, and
-// given to the command ENVOYSHIM_TEST_LOAD as a file, as docker save makes it, or pushed to its registry.
+// clusterImage returns the reference of a debug image that the cluster has or can pull: ENVOYSHIM_TEST_IMAGE, which `image build` makes
+// here, for the command ENVOYSHIM_TEST_LOAD as a file, as docker save makes it, or in its registry.
 func clusterImage(t testing.TB) string {
 	t.Helper()
 	loadedImage.once.Do(func() {
-		file := filepath.Join(t.TempDir(), "image.tar")
-		writeImage(t, file, imageReference())
-		load := exec.Command("sh", "-c", os.Getenv("ENVOYSHIM_TEST_LOAD")+` "$0"`, file)
-		if os.Getenv("ENVOYSHIM_TEST_LOAD") == "" {
-			load = exec.Command("go", "run", "github.com/google/go-containerregistry/cmd/crane@v0.21.6", "push", file, imageReference())
-		}
-		load.Dir = ".."
-		if out, err := load.CombinedOutput(); err != nil {
-			t.Fatalf("%v: %v\n%s", load, err, out)
+		dir := t.TempDir()
+		stock, debug := filepath.Join(dir, "stock.tar"), filepath.Join(dir, "debug.tar")
+		writeStockImage(t, stock)
+		build := []string{kubectlCLI(t), "image", "build", "--base", "tar:" + stock, "--tag"}
+		if command := os.Getenv("ENVOYSHIM_TEST_LOAD"); command == "" {
+			run(t, append(build, imageReference())...)
+		} else {
+			run(t, append(build, "tar:"+debug+":"+imageReference())...)
+			load := exec.Command("sh", "-c", command+` "$0"`, debug)
+			load.Dir = ".."
+			if out, err := load.CombinedOutput(); err != nil {
+				t.Fatalf("%v: %v\n%s", load, err, out)
+			}
 		}
 		loadedImage.ok = true
 	})
@@ -62,8 +66,8 @@ func imagePullPolicy() string {
 	return "Always"
 }
 
-// writeImage writes a debug image without a shell: the shim, the real Envoy and the libraries that it needs, the real pilot-agent.
-func writeImage(t testing.TB, file, reference string) {
+// writeStockImage writes what Istio's distroless image is: the real Envoy and the libraries that it needs, the real pilot-agent, iptables, no shell.
+func writeStockImage(t testing.TB, file string) {
 	t.Helper()
 	layer := filepath.Join(t.TempDir(), "layer.tar")
 	sum := writeLayer(t, layer)
@@ -75,7 +79,7 @@ func writeImage(t testing.TB, file, reference string) {
 		},
 		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + sum}},
 	})
-	manifest := mustJSON(t, []map[string]any{{"Config": "config.json", "RepoTags": []string{reference}, "Layers": []string{"layer.tar"}}})
+	manifest := mustJSON(t, []map[string]any{{"Config": "config.json", "RepoTags": []string{"envoyshim.test/proxyv2:stock"}, "Layers": []string{"layer.tar"}}})
 
 	out, err := os.Create(file)
 	if err != nil {
@@ -102,11 +106,8 @@ func writeLayer(t testing.TB, file string) string {
 	w := tarWriter{t, tar.NewWriter(io.MultiWriter(out, sum))}
 	w.directory("tmp", 0o1777)
 	w.bytes("etc/passwd", 0o644, []byte("root:x:0:0::/:/nologin\nistio-proxy:x:1337:1337::/:/nologin\n"))
-	w.file("usr/local/bin/envoy", cli(t), 0o755)
-	w.file("usr/local/bin/envoyshim", cli(t), 0o755)
-	w.file("usr/local/bin/pilot-agent", cli(t), 0o755)
-	w.file("usr/local/lib/envoyshim/pilot-agent", cached(t, "pilot-agent/pilot-agent"), 0o755)
-	w.file("usr/local/lib/envoyshim/envoy", realEnvoy(t), 0o755)
+	w.file("usr/local/bin/pilot-agent", cached(t, "pilot-agent/pilot-agent"), 0o755)
+	w.file("usr/local/bin/envoy", realEnvoy(t), 0o755)
 	w.file("var/lib/istio/envoy/envoy_bootstrap_tmpl.json", cached(t, "pilot-agent/envoy_bootstrap.json"), 0o644)
 	// istio-init runs pilot-agent, and that iptables.
 	w.file("usr/sbin/xtables-nft-multi", "/usr/sbin/xtables-nft-multi", 0o755)

@@ -71,14 +71,22 @@ type clusterPod struct {
 	namespace, name, container string
 }
 
-// manifest returns the YAML of one of the pods in test/cluster, with replacements of its own.
+// podManifest returns the YAML of one of the pods in test/cluster, with replacements of its own, that which Istio injects edited by `inject`.
 func podManifest(t testing.TB, name string, replacements ...string) string {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join("cluster", name+".yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return strings.NewReplacer(append(replacements, "${IMAGE}", clusterImage(t), "${PULL}", imagePullPolicy())...).Replace(string(b))
+	yaml := strings.NewReplacer(append(replacements, "${IMAGE}", clusterImage(t), "${PULL}", imagePullPolicy())...).Replace(string(b))
+	if name != "injected" {
+		return yaml
+	}
+	file := filepath.Join(t.TempDir(), "pod.yaml")
+	must(t, os.WriteFile(file, []byte(yaml), 0o644))
+	edited, err := exec.Command(kubectlCLI(t), "inject", "-f", file, "--image", clusterImage(t), "--env", "ENVOYSHIM_LOG_FORMAT=json").Output()
+	must(t, err)
+	return string(edited)
 }
 
 // startHeldPod makes a pod of test/cluster and returns when its Envoy is held.
