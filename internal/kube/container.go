@@ -17,9 +17,10 @@ const variable = "ENVOYSHIM_"
 
 // container is a container of a pod with what the kubelet says of it.
 type container struct {
-	pod    *corev1.Pod
-	spec   *corev1.Container
-	status corev1.ContainerStatus
+	pod     *corev1.Pod
+	spec    *corev1.Container
+	status  corev1.ContainerStatus
+	program string // envoyshim in it, "" until it has been run
 }
 
 // serving are the containers that run as long as the pod: the native sidecars among the init containers, and the regular ones.
@@ -32,12 +33,12 @@ func serving(pod *corev1.Pod) []container {
 	for i := range pod.Spec.InitContainers {
 		spec := &pod.Spec.InitContainers[i]
 		if spec.RestartPolicy != nil && *spec.RestartPolicy == corev1.ContainerRestartPolicyAlways {
-			all = append(all, container{pod, spec, statuses[spec.Name]})
+			all = append(all, container{pod: pod, spec: spec, status: statuses[spec.Name]})
 		}
 	}
 	for i := range pod.Spec.Containers {
 		spec := &pod.Spec.Containers[i]
-		all = append(all, container{pod, spec, statuses[spec.Name]})
+		all = append(all, container{pod: pod, spec: spec, status: statuses[spec.Name]})
 	}
 	return all
 }

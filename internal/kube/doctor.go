@@ -15,7 +15,7 @@ func (c *Cluster) Doctor(ctx context.Context, f Found) (findings []Finding, ok b
 	defer cancel()
 	var out bytes.Buffer
 	var failed *Failed
-	if err := c.run(ctx, f.at, nil, &out, "doctor", "--json"); err != nil && !errors.As(err, &failed) {
+	if err := c.run(ctx, &f.at, nil, &out, "doctor", "--json"); err != nil && !errors.As(err, &failed) {
 		return nil, false, err
 	}
 	switch err := json.Unmarshal(out.Bytes(), &findings); {
@@ -29,5 +29,5 @@ func (c *Cluster) Doctor(ctx context.Context, f Found) (findings []Finding, ok b
 
 // Stdio carries one client by in and out, until the debug port closes.
 func (c *Cluster) Stdio(ctx context.Context, f Found, p Process, in io.Reader, out io.Writer) error {
-	return c.run(ctx, f.at, in, out, "stdio", fmt.Sprintf("--pid=%d", p.PID))
+	return c.run(ctx, &f.at, in, out, "stdio", fmt.Sprintf("--pid=%d", p.PID))
 }

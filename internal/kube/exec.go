@@ -34,22 +34,26 @@ func (f *Failed) Error() string {
 }
 
 // run runs envoyshim in a container, until it ends or ctx is done. The error is a *Failed, ErrNoShim, or tells what is in the way.
-func (c *Cluster) run(ctx context.Context, ct container, in io.Reader, out io.Writer, args ...string) error {
+// Whoever gives it an input that counts has run it before: a stream takes the first bytes before it is known that there is no such program, and
+// they are lost to the next one.
+func (c *Cluster) run(ctx context.Context, ct *container, in io.Reader, out io.Writer, args ...string) error {
 	for _, program := range ct.programs() {
 		var said bytes.Buffer
-		err := c.exec(ctx, ct, append([]string{program}, args...), in, out, &said)
+		err := c.exec(ctx, *ct, append([]string{program}, args...), in, out, &said)
 		var end exec.CodeExitError
 		switch {
 		case err == nil:
+			ct.program = program
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case notFound(err):
 			continue
 		case errors.As(err, &end):
+			ct.program = program
 			return &Failed{end.Code, strings.TrimPrefix(oneLine(said.String()), "envoyshim: ")}
 		case !ct.running() && !isFinal(c.explain(err)):
-			return c.notRunning(ctx, ct)
+			return c.notRunning(ctx, *ct)
 		}
 		return fmt.Errorf("exec in %s: %w", ct, c.explain(err))
 	}
@@ -57,8 +61,11 @@ func (c *Cluster) run(ctx context.Context, ct container, in io.Reader, out io.Wr
 }
 
 // programs are where envoyshim may lie: on PATH in a debug image; where a volume brings it, beside the Envoy that the container, or
-// its agent, is told to start.
+// its agent, is told to start. When it has been found it is that.
 func (c container) programs() []string {
+	if c.program != "" {
+		return []string{c.program}
+	}
 	all := []string{"envoyshim"}
 	beside := func(envoy string) {
 		if path.IsAbs(envoy) && path.Base(envoy) == "envoy" {
@@ -135,7 +142,7 @@ func (c *Cluster) stdio(ct container, pid int) *streamed {
 	answers, out := io.Pipe()
 	s := &streamed{in: said, out: answers, end: end, ended: make(chan struct{})}
 	go func() {
-		s.err = c.run(ctx, ct, in, out, "stdio", fmt.Sprintf("--pid=%d", pid))
+		s.err = c.run(ctx, &ct, in, out, "stdio", fmt.Sprintf("--pid=%d", pid))
 		if s.err != nil && ctx.Err() == nil {
 			if change := c.changed(ctx, ct); change != nil {
 				s.err = change

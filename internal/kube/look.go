@@ -180,7 +180,7 @@ func (c *Cluster) status(ctx context.Context, ct container) (Found, error) {
 func (c *Cluster) report(ctx context.Context, ct container, in io.Reader, args ...string) (Found, error) {
 	found := Found{Namespace: ct.pod.Namespace, Pod: ct.pod.Name, Container: ct.spec.Name, at: ct}
 	var out bytes.Buffer
-	if err := c.run(ctx, ct, in, &out, append(args, "--json")...); err != nil {
+	if err := c.run(ctx, &found.at, in, &out, append(args, "--json")...); err != nil {
 		return found, err
 	}
 	if err := json.Unmarshal(out.Bytes(), &found.Processes); err != nil {
