@@ -4,13 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
-	"path/filepath"
-	"strconv"
-	"strings"
 
 	"github.com/envoyshim/envoyshim/internal/command"
+	"github.com/envoyshim/envoyshim/internal/lookpath"
 )
 
 // debugger is a debugger to be started on this terminal.
@@ -37,7 +34,7 @@ func files(elf string) []string {
 
 // run runs it and returns its exit status.
 func (d debugger) run(ctx context.Context, s *command.Streams) (int, error) {
-	path, err := lookPath(d.name)
+	path, err := lookpath.Find(d.name)
 	if err != nil {
 		return 0, fmt.Errorf("%s is not on PATH: install it, or leave out --%[1]s and start a debugger yourself", d.name)
 	}
@@ -48,25 +45,4 @@ func (d debugger) run(ctx context.Context, s *command.Streams) (int, error) {
 		return max(ended.ExitCode(), 1), nil
 	}
 	return 0, err
-}
-
-// lookPath finds a program on PATH by its name, or else the newest name-VERSION, as Debian calls lldb.
-func lookPath(name string) (string, error) {
-	path, err := exec.LookPath(name)
-	if err == nil {
-		return path, nil
-	}
-	newest := 0
-	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
-		versions, _ := filepath.Glob(filepath.Join(dir, name+"-*"))
-		for _, v := range versions {
-			n, nerr := strconv.Atoi(strings.TrimPrefix(filepath.Base(v), name+"-"))
-			if nerr == nil && n > newest {
-				if found, lerr := exec.LookPath(v); lerr == nil {
-					newest, path, err = n, found, nil
-				}
-			}
-		}
-	}
-	return path, err
 }

@@ -8,36 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
-	"strconv"
 	"strings"
 )
-
-// findLLDB returns lldb, or where it is only installed under the name of a version, as on Debian, the newest.
-func findLLDB() (string, error) {
-	if path, err := exec.LookPath("lldb"); err == nil {
-		return path, nil
-	}
-	best, newest := "", 0
-	versioned := regexp.MustCompile(`^lldb-([0-9]+)$`)
-	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
-		entries, _ := os.ReadDir(dir)
-		for _, e := range entries {
-			m := versioned.FindStringSubmatch(e.Name())
-			if m == nil {
-				continue
-			}
-			n, _ := strconv.Atoi(m[1])
-			if path, err := exec.LookPath(filepath.Join(dir, e.Name())); err == nil && n > newest {
-				best, newest = path, n
-			}
-		}
-	}
-	if best == "" {
-		return "", fmt.Errorf("lldb is %w", errNoTool)
-	}
-	return best, nil
-}
 
 // LLDBSettings are the commands by which lldb uses the caches of a directory of symbols; they must come before the target.
 func LLDBSettings(dir string) []string {

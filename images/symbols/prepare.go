@@ -13,6 +13,7 @@ import (
 
 	"github.com/envoyshim/envoyshim/internal/elfinfo"
 	"github.com/envoyshim/envoyshim/internal/group"
+	"github.com/envoyshim/envoyshim/internal/lookpath"
 )
 
 // Options say what is to be prepared.
@@ -233,9 +234,9 @@ func (p *preparation) wantsIndex(c content) bool {
 
 func (p *preparation) lldb(ctx context.Context) {
 	p.report.LLDBIndex = Left
-	lldb, err := findLLDB()
+	lldb, err := lookpath.Find("lldb")
 	if err != nil {
-		p.warn("no lldb index: %v", err)
+		p.warn("no lldb index: lldb is %v", errNoTool)
 		return
 	}
 	p.Progress(lldb + ": the index of " + p.report.ELF)
