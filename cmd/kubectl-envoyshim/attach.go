@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -138,7 +139,7 @@ func (a attachment) what() string {
 	case p.State == kube.Held && p.Crash != nil:
 		line += " at " + p.Crash.Signal
 	case p.State == kube.Attached:
-		line += fmt.Sprintf(" to %s, which has to leave first (kubectl envoyshim disconnect -n %s %s)", or(p.Debugger, "a debugger"), a.Namespace, a.Pod)
+		line += fmt.Sprintf(" to %s, which has to leave first (kubectl envoyshim disconnect -n %s %s)", cmp.Or(p.Debugger, "a debugger"), a.Namespace, a.Pod)
 	case p.State == kube.Running:
 		line += "; attaching stops it"
 	}
@@ -158,7 +159,7 @@ func (c *attachCommand) print(s *command.Streams, a attachment) error {
 		}
 	}
 	where += fmt.Sprintf("-n %s -c %s %s", a.Namespace, a.Container, c.Pod)
-	elf := or(c.ELF, "envoy")
+	elf := cmp.Or(c.ELF, "envoy")
 	a.Commands = commandLines{
 		GDB:  fmt.Sprintf("gdb -ex 'target remote | %sstdio %s' %s", self, where, elf),
 		LLDB: fmt.Sprintf("%sattach --lldb --elf %s %s", self, elf, where),

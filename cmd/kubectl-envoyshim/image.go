@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
-	"os/signal"
 	"runtime"
 	"strings"
 
@@ -54,7 +52,7 @@ type imageOptions struct {
 type planCommand struct{ imageOptions }
 
 func (c *planCommand) Run(s *command.Streams) error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := interruptible()
 	defer stop()
 	result, err := c.prepare(ctx, s, images.Place{})
 	if err != nil {
@@ -74,7 +72,7 @@ func (c *buildCommand) Run(s *command.Streams) error {
 	if err != nil {
 		return command.Usage("--tag %w", err)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := interruptible()
 	defer stop()
 	result, err := c.prepare(ctx, s, tag)
 	if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,7 +30,7 @@ type podArg struct {
 	Pod string `arg:"" name:"pod" help:"POD, or deploy/NAME, sts/NAME, ds/NAME, rs/NAME, job/NAME: its newest pod in which something is held."`
 }
 
-// interruptible is done at Ctrl-C.
+// interruptible is done at Ctrl-C, and at the other signals that ask a program to end.
 func interruptible() (context.Context, context.CancelFunc) {
 	return signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 }
@@ -94,7 +95,7 @@ func table(s *command.Streams, namespaces bool, all ...kube.Found) error {
 	}
 	fmt.Fprintln(out, head)
 	for _, f := range all {
-		where := f.Pod + "\t" + or(f.Container, "-")
+		where := f.Pod + "\t" + cmp.Or(f.Container, "-")
 		if namespaces {
 			where = f.Namespace + "\t" + where
 		}
@@ -105,7 +106,7 @@ func table(s *command.Streams, namespaces bool, all ...kube.Found) error {
 			fmt.Fprintf(out, "%s\t-\tnothing is under envoyshim\n", where)
 		}
 		for _, p := range f.Processes {
-			fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", where, pid(p), state(p), or(p.Mode, "-"), or(p.Listen, "-"), since(p), or(p.Exe, "-"))
+			fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", where, pid(p), state(p), cmp.Or(p.Mode, "-"), cmp.Or(p.Listen, "-"), since(p), cmp.Or(p.Exe, "-"))
 		}
 	}
 	return out.Flush()
@@ -133,11 +134,4 @@ func since(p kube.Process) string {
 		return "-"
 	}
 	return p.Since.Format(time.RFC3339)
-}
-
-func or(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
 }

@@ -1,11 +1,8 @@
 package main
 
 import (
-	"context"
+	"cmp"
 	"fmt"
-	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/envoyshim/envoyshim/images/symbols"
 	"github.com/envoyshim/envoyshim/internal/command"
@@ -20,7 +17,7 @@ type symbolsCommand struct {
 }
 
 func (c *symbolsCommand) Run(s *command.Streams) error {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := interruptible()
 	defer stop()
 	report, err := symbols.Prepare(ctx, symbols.Options{
 		ELF: c.ELF, Debug: c.Debug, Dir: c.Out, GDBIndex: c.GDBIndex,
@@ -34,11 +31,7 @@ func (c *symbolsCommand) Run(s *command.Streams) error {
 	}
 	table := s.Table()
 	row := func(what, is string) { fmt.Fprintf(table, "%s\t%s\n", what, is) }
-	id := report.BuildID
-	if id == "" {
-		id = "none"
-	}
-	row("build-id", id)
+	row("build-id", cmp.Or(report.BuildID, "none"))
 	row("elf", report.ELF)
 	if report.Debug != "" {
 		row("debug information", report.Debug)

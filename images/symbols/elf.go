@@ -2,6 +2,7 @@ package symbols
 
 import (
 	"bytes"
+	"cmp"
 	"debug/elf"
 	"errors"
 	"fmt"
@@ -96,7 +97,7 @@ func belongs(debug string, info elfinfo.Info, c content) error {
 	}
 	switch {
 	case other.BuildID != info.BuildID:
-		return fmt.Errorf("it is of another build: the ELF's build-id is %s, that of %s is %s", orNone(info.BuildID), debug, orNone(other.BuildID))
+		return fmt.Errorf("it is of another build: the ELF's build-id is %s, that of %s is %s", cmp.Or(info.BuildID, "none"), debug, cmp.Or(other.BuildID, "none"))
 	case info.BuildID != "":
 		return nil
 	case c.link == "":
@@ -115,11 +116,4 @@ func belongs(debug string, info elfinfo.Info, c content) error {
 		return fmt.Errorf("the checksum of %s is not that in .gnu_debuglink", debug)
 	}
 	return nil
-}
-
-func orNone(id string) string {
-	if id == "" {
-		return "none"
-	}
-	return id
 }

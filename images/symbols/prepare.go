@@ -2,6 +2,7 @@ package symbols
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -138,7 +139,7 @@ func (p *preparation) choose() error {
 		return nil
 	}
 	if !p.info.Symbols {
-		return fmt.Errorf("%s is stripped, and its debug information is not in %s: name it by --debug, or the unstripped ELF of the same build by --elf", p.ELF, orNone(strings.Join(looked, ", ")))
+		return fmt.Errorf("%s is stripped, and its debug information is not in %s: name it by --debug, or the unstripped ELF of the same build by --elf", p.ELF, cmp.Or(strings.Join(looked, ", "), "none"))
 	}
 	p.warn("%s has names of functions, but no debug information: no lines, no variables", p.ELF)
 	return nil

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -145,7 +146,7 @@ func (c *Cluster) lookByPort(ctx context.Context, t Target, name string, port in
 		containers, err := candidates(&pods[i], name)
 		for _, ct := range containers {
 			var found Found
-			found, err = c.statusByPort(ctx, ct, or(port, ct.port()))
+			found, err = c.statusByPort(ctx, ct, cmp.Or(port, ct.port()))
 			if err == nil && (best == nil || found.rank() > best.rank()) {
 				best = &found
 			}
@@ -161,13 +162,6 @@ func (c *Cluster) lookByPort(ctx context.Context, t Target, name string, port in
 		return Found{}, first
 	}
 	return *best, nil
-}
-
-func or(n, otherwise int) int {
-	if n == 0 {
-		return otherwise
-	}
-	return n
 }
 
 // port is the number of the debug port that the spec names, for Envoy where it names several.
