@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 
@@ -40,7 +41,7 @@ func (r *Result) Write(ctx context.Context, p Place, insecure bool, progress Pro
 	if p.kind == inRegistry {
 		return r.push(ctx, p, insecure, updates)
 	}
-	return r.writeTar(p, updates)
+	return r.writeTar(ctx, p, updates)
 }
 
 func (r *Result) push(ctx context.Context, p Place, insecure bool, updates chan<- v1.Update) error {
@@ -86,7 +87,7 @@ func (r *Result) writeLayout(p Place) error {
 }
 
 // writeTar writes what `docker load` takes. A file that is there is replaced when the new one is whole.
-func (r *Result) writeTar(p Place, updates chan<- v1.Update) error {
+func (r *Result) writeTar(ctx context.Context, p Place, updates chan<- v1.Update) error {
 	if r.image == nil {
 		return fmt.Errorf("%s: a tar holds one platform, and this is for several; choose by --platform", p)
 	}
@@ -94,10 +95,27 @@ func (r *Result) writeTar(p Place, updates chan<- v1.Update) error {
 	if err != nil {
 		return err
 	}
-	part := p.path + ".part"
-	defer os.Remove(part) // unless it has been renamed
-	if err := tarball.WriteToFile(part, tag, r.image, tarball.WithProgress(updates)); err != nil {
+	part, err := os.Create(p.path + ".part")
+	if err != nil {
 		return fmt.Errorf("%s: %w", p, err)
 	}
-	return os.Rename(part, p.path)
+	defer os.Remove(part.Name()) // unless it has been renamed
+	err = tarball.Write(tag, r.image, untilDone{ctx, part}, tarball.WithProgress(updates))
+	if err = errors.Join(err, part.Close()); err != nil {
+		return fmt.Errorf("%s: %w", p, err)
+	}
+	return os.Rename(part.Name(), p.path)
+}
+
+// untilDone writes until the context is done.
+type untilDone struct {
+	context.Context
+	io.Writer
+}
+
+func (w untilDone) Write(p []byte) (int, error) {
+	if err := w.Err(); err != nil {
+		return 0, err
+	}
+	return w.Writer.Write(p)
 }

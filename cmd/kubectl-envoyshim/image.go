@@ -83,7 +83,7 @@ func (c *buildCommand) Run(s *command.Streams) error {
 	err = result.Write(ctx, tag, c.Insecure, bar.tell)
 	bar.end()
 	if err != nil {
-		return err
+		return plainly(err)
 	}
 	if base, err := images.ParsePlace(c.Base); err == nil {
 		_ = images.Remember(base, tag) // else inject asks for it
@@ -119,7 +119,7 @@ func (o *imageOptions) prepare(ctx context.Context, s *command.Streams, tag imag
 	options.Progress = bar.tell
 	result, err := images.Prepare(ctx, options)
 	bar.end()
-	return result, err
+	return result, plainly(err)
 }
 
 // show reports the result, which was written or not.
