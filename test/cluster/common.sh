@@ -34,6 +34,7 @@ in_node() { nsenter --target "$(pgrep -P "$(<"$state/pid")")" --mount --net --pi
 
 # certificates makes an authority, and what each part shows to the others: its subject is its name in Kubernetes.
 certificates() (
+	umask 077
 	cd "$state/pki" || exit
 	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 365 -subj /CN=envoyshim-cluster -keyout ca.key -out ca.crt 2>/dev/null
 	openssl genrsa -out service-accounts.key 2048 2>/dev/null

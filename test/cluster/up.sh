@@ -39,8 +39,8 @@ step 'certificates'
 mkdir -p "$state/pki"
 chmod 711 "$state"
 certificates
-kubeconfig admin >"$KUBECONFIG"
-for who in kubelet controller-manager scheduler proxy; do kubeconfig "$who" >"$state/$who.conf"; done
+# Keys are in them: the folder is open to all, since containers have their files below it.
+for who in admin kubelet controller-manager scheduler proxy; do (umask 077 && kubeconfig "$who" >"$state/$who.conf"); done
 
 step 'node'
 for c in $cgroups; do mkdir -p "$c/$cgroup"; done
