@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"github.com/google/go-containerregistry/pkg/name"
+
+	"github.com/envoyshim/envoyshim/internal/wholefile"
 )
 
 // A built image is remembered, so that its user need not name it again.
@@ -39,7 +41,7 @@ func Remember(base, image Place) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	return os.WriteFile(path, content, 0o644)
+	return wholefile.Write(path, content, 0o644)
 }
 
 // Built is the image that was last made of a base, or of any when that is ""; "" when there is none.

@@ -13,6 +13,7 @@ import (
 	"github.com/envoyshim/envoyshim/images"
 	"github.com/envoyshim/envoyshim/images/manifest"
 	"github.com/envoyshim/envoyshim/internal/command"
+	"github.com/envoyshim/envoyshim/internal/wholefile"
 )
 
 type injectCommand struct {
@@ -74,7 +75,7 @@ func (c *injectCommand) Run(s *command.Streams) error {
 		}
 	}
 	for name, text := range written { // once all of them are known to be right
-		if err := overwrite(name, text); err != nil {
+		if err := wholefile.Write(name, []byte(text), 0o644); err != nil {
 			return err
 		}
 	}
@@ -120,15 +121,6 @@ func read(s *command.Streams, name string) (text, label string, err error) {
 	}
 	b, err := os.ReadFile(name)
 	return string(b), name, err
-}
-
-// overwrite keeps the file's mode.
-func overwrite(name, text string) error {
-	info, err := os.Stat(name)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(name, []byte(text), info.Mode().Perm())
 }
 
 // join makes one stream of manifests.

@@ -5,17 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/tailscale/hujson"
+
+	"github.com/envoyshim/envoyshim/internal/wholefile"
 )
 
 // Merge writes the session's entries into a launch.json: in place of those of the same names, else behind the others. All else stays byte for byte,
 // comments and trailing commas too. A file that is not there is made.
 func (s Session) Merge(file string) error {
 	old, err := os.ReadFile(file)
-	mode := os.FileMode(0o644)
 	var merged []byte
 	switch {
 	case errors.Is(err, os.ErrNotExist):
@@ -29,30 +29,8 @@ func (s Session) Merge(file string) error {
 		if merged, err = s.mergeInto(old); err != nil {
 			return fmt.Errorf("merge into %s: %w", file, err)
 		}
-		if info, err := os.Stat(file); err == nil {
-			mode = info.Mode().Perm()
-		}
 	}
-	// A symbolic link stays one.
-	if real, err := filepath.EvalSymlinks(file); err == nil {
-		file = real
-	}
-	made, err := os.CreateTemp(filepath.Dir(file), ".launch-")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(made.Name())
-	_, err = made.Write(merged)
-	if cerr := made.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Chmod(made.Name(), mode)
-	}
-	if err != nil {
-		return err
-	}
-	return os.Rename(made.Name(), file)
+	return wholefile.Write(file, merged, 0o644)
 }
 
 func (s Session) mergeInto(text []byte) ([]byte, error) {
