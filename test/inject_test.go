@@ -503,6 +503,7 @@ func TestInjectFiles(t *testing.T) {
 		{1, "envoyshim: no workload here to inject", []string{"-f", one}},
 		{1, "envoyshim: open " + dir, []string{"-f", dir + "/none"}},
 		{2, "--no-image and --shim-image go together", []string{"-f", two, "--no-image", "--image="}},
+		{2, "--remove and --only-uid: only one", []string{"-f", two, "--remove", "--only-uid", "1;x", "--rules", dir + "/rules"}},
 		{2, "cannot be edited --in-place", []string{"-f", "-", "--in-place"}},
 		{1, "add --rules FILE", []string{"-f", two, "--only-uid", "1000"}},
 	} {

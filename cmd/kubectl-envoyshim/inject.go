@@ -92,6 +92,8 @@ func (c *injectCommand) options() (manifest.Options, error) {
 		return none, command.Usage("--no-image and --shim-image go together")
 	case c.InPlace && c.Diff:
 		return none, command.Usage("--in-place and --diff: only one of them")
+	case c.Remove && c.OnlyUID != "":
+		return none, command.Usage("--remove and --only-uid: only one of them")
 	case c.Rules != "" && c.OnlyUID == "":
 		return none, command.Usage("--rules goes with --only-uid")
 	}
