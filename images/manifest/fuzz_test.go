@@ -38,6 +38,11 @@ func FuzzInject(f *testing.F) {
 		f.Add(strings.ReplaceAll(fmt.Sprintf(pod, meta, ""), "\n", "\r\n"))
 		f.Add(strings.TrimSuffix(fmt.Sprintf(pod, meta, "  - image: auto\n    name: istio-proxy\n    env: [{name: A, value: b}]\n"), "\n"))
 	}
+	for _, record := range []string{ // damaged ones
+		`{"port":"1","was":{"spec":"x"}}`, `{"added":["spec/containers/[app]","spec/containers/"],"was":{"":"x","metadata/annotations/a/#/b":"|"},"made":["/"]}`,
+	} {
+		f.Add(fmt.Sprintf(pod, "  annotations:\n    a: \"b: c\"\n    envoyshim.io/inject: '"+record+"'\n", ""))
+	}
 	f.Fuzz(func(t *testing.T, text string) {
 		if r, err := manifest.Remove("f", text); err != nil {
 			return

@@ -108,7 +108,7 @@ func (e *editor) putBack(p path, spelling string) error {
 		return err
 	}
 	value := decoded(spelling)
-	if e.log.Port != "" && (p[len(p)-1] == excludeInboundAnnotation || p[len(p)-2] == "args") {
+	if e.log.Port != "" && (p[len(p)-1] == excludeInboundAnnotation || len(p) > 1 && p[len(p)-2] == "args") {
 		left := child.Value
 		for port := range strings.SplitSeq(e.log.Port, ",") {
 			left = without(left, port)
