@@ -31,6 +31,9 @@ func TestCompletion(t *testing.T) {
 		{"kubectl-envoyshim completion f", "fish"},
 		{"kubectl-envoyshim connect --tls-dir cert", "certificates"},
 		{"kubectl-envoyshim connect --tls-dir=cert", "certificates"},
+		{"kubectl-envoyshim inject -f cert", "certificates"},
+		{"kubectl-envoyshim inject --mode lldb-", "lldb-platform"},
+		{"kubectl-envoyshim ide gdb --breakpoints sta", "startup"},
 	} {
 		for shell, script := range shells {
 			cmd := exec.Command(shell, "-c", script, shell, c.line)

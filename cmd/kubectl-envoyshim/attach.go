@@ -26,7 +26,7 @@ type attachCommand struct {
 	GDB    bool   `name:"gdb" xor:"what" help:"Start gdb."`
 	LLDB   bool   `name:"lldb" xor:"what" help:"Start lldb."`
 	Print  bool   `name:"print" xor:"what" help:"Print what to type, and leave."`
-	ELF    string `name:"elf" placeholder:"FILE" help:"The Envoy with symbols, for the debugger; its build-id is compared with the pod's."`
+	ELF    string `name:"elf" complete:"file" placeholder:"FILE" help:"The Envoy with symbols, for the debugger; its build-id is compared with the pod's."`
 	JSON   bool   `name:"json" help:"Print the process and the port as JSON."`
 	podArg
 	Args []string `arg:"" optional:"" name:"arg" passthrough:"partial" help:"With --gdb or --lldb: arguments for it, after --."`

@@ -22,19 +22,19 @@ type ideCommand struct {
 
 // sessionFlags are those of all three.
 type sessionFlags struct {
-	ELF         string   `name:"elf" placeholder:"FILE" help:"Envoy with its symbols; else that of --symbols, else envoy here."`
-	Symbols     string   `name:"symbols" placeholder:"DIR" help:"What image symbols has prepared."`
+	ELF         string   `name:"elf" complete:"file" placeholder:"FILE" help:"Envoy with its symbols; else that of --symbols, else envoy here."`
+	Symbols     string   `name:"symbols" complete:"file" placeholder:"DIR" help:"What image symbols has prepared."`
 	Port        string   `name:"port" default:"127.0.0.1:2159" placeholder:"ADDR" help:"HOST:PORT of the debug port as seen from here (${default}); connect makes one."`
-	Breakpoints []string `name:"breakpoints" placeholder:"SET" help:"startup: Envoy::MainCommon::main; syscalls: those of Envoy itself, OsSysCallsImpl; epoll: those of libevent. All three may be given."`
-	SourceMap   []string `name:"source-map" sep:"none" placeholder:"FROM=TO" help:"Where the sources are that the build had elsewhere, or only TO: for Bazel's directories that the ELF names, as /proc/self/cwd."`
+	Breakpoints []string `name:"breakpoints" complete:"breakpoints" placeholder:"SET" help:"startup: Envoy::MainCommon::main; syscalls: those of Envoy itself, OsSysCallsImpl; epoll: those of libevent. All three may be given."`
+	SourceMap   []string `name:"source-map" complete:"file" sep:"none" placeholder:"FROM=TO" help:"Where the sources are that the build had elsewhere, or only TO: for Bazel's directories that the ELF names, as /proc/self/cwd."`
 	PodBuildID  string   `name:"pod-build-id" placeholder:"ID" help:"The build-id of the ELF in the pod, which --elf must have, too."`
-	Status      string   `name:"status" placeholder:"FILE" help:"The same from what 'envoyshim status --json' printed in the container; - is standard input."`
+	Status      string   `name:"status" complete:"file" placeholder:"FILE" help:"The same from what 'envoyshim status --json' printed in the container; - is standard input."`
 }
 
 type vscodeCommand struct {
 	sessionFlags
 	Name  string `name:"name" default:"Envoy in a pod" placeholder:"NAME" help:"What the entries are called (${default})."`
-	Merge string `name:"merge" placeholder:"FILE" help:"Write the entries into this launch.json instead, its comments kept."`
+	Merge string `name:"merge" complete:"file" placeholder:"FILE" help:"Write the entries into this launch.json instead, its comments kept."`
 }
 
 type lldbCommand struct{ sessionFlags }

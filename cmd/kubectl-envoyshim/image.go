@@ -37,11 +37,11 @@ func (c *catalogCommand) Run(s *command.Streams) error {
 
 // imageOptions are what plan and build have in common.
 type imageOptions struct {
-	Base       string   `name:"base" required:"" placeholder:"IMAGE" help:"The proxy image: a registry's REF, oci:DIR[:NAME] for an OCI layout, tar:FILE[:NAME] for what docker save wrote. A path needs no prefix."`
+	Base       string   `name:"base" complete:"file" required:"" placeholder:"IMAGE" help:"The proxy image: a registry's REF, oci:DIR[:NAME] for an OCI layout, tar:FILE[:NAME] for what docker save wrote. A path needs no prefix."`
 	Platforms  []string `name:"platform" placeholder:"OS/ARCH" help:"linux/amd64, linux/arm64; repeat for several. Without it all that the base has and there is a shim for; in a tar, this machine's."`
 	With       string   `name:"with" enum:"none,gdb,lldb" default:"none" help:"Add gdbserver or lldb-server, for the modes of that name: ${enum}. envoyshim serves both debuggers without."`
-	Servers    string   `name:"servers" placeholder:"DIR" help:"Where they are for --with: what the stage servers of Dockerfile.debug exports, or a directory of such, named amd64 and arm64."`
-	Shims      []string `name:"shim" placeholder:"FILE" help:"The pod's program, bin/envoyshim for Linux, or a directory of such; repeat for several architectures. Release builds carry it; else it is looked for beside this program."`
+	Servers    string   `name:"servers" complete:"file" placeholder:"DIR" help:"Where they are for --with: what the stage servers of Dockerfile.debug exports, or a directory of such, named amd64 and arm64."`
+	Shims      []string `name:"shim" complete:"file" placeholder:"FILE" help:"The pod's program, bin/envoyshim for Linux, or a directory of such; repeat for several architectures. Release builds carry it; else it is looked for beside this program."`
 	Envoy      string   `name:"envoy" placeholder:"PATH" help:"The real Envoy in the base, where it is not found."`
 	KeepAgent  bool     `name:"keep-pilot-agent" help:"No shim in pilot-agent's place; it cannot be debugged then."`
 	KeepLayers bool     `name:"keep-layers" help:"Leave the base's layers as they are. Envoy is then in the image twice."`
@@ -64,7 +64,7 @@ func (c *planCommand) Run(s *command.Streams) error {
 
 type buildCommand struct {
 	imageOptions
-	Tag string `name:"tag" required:"" placeholder:"IMAGE" help:"Where the debug image goes, in the same forms; a tar is for docker load."`
+	Tag string `name:"tag" complete:"file" required:"" placeholder:"IMAGE" help:"Where the debug image goes, in the same forms; a tar is for docker load."`
 }
 
 func (c *buildCommand) Run(s *command.Streams) error {

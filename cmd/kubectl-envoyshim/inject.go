@@ -17,8 +17,8 @@ import (
 )
 
 type injectCommand struct {
-	Files     []string `name:"filename" short:"f" required:"" sep:"none" placeholder:"FILE" help:"Manifest to edit, YAML or JSON; '-' is standard input. Several are joined with '---'."`
-	Mode      string   `name:"mode" default:"debug" placeholder:"MODE" help:"What envoyshim does with Envoy: off, pause, debug, gdb, lldb, lldb-platform, dlv; or a list by name (${default})."`
+	Files     []string `name:"filename" short:"f" complete:"file" required:"" sep:"none" placeholder:"FILE" help:"Manifest to edit, YAML or JSON; '-' is standard input. Several are joined with '---'."`
+	Mode      string   `name:"mode" complete:"mode" default:"debug" placeholder:"MODE" help:"What envoyshim does with Envoy: off, pause, debug, gdb, lldb, lldb-platform, dlv; or a list by name (${default})."`
 	Image     string   `name:"image" placeholder:"REF" help:"The debug image; else the one that 'image build' has made of the pod's, or last."`
 	NoImage   bool     `name:"no-image" help:"Keep the image, and have an init container copy envoyshim from --shim-image."`
 	ShimImage string   `name:"shim-image" placeholder:"REF" help:"For --no-image: a debug image, of any version of Envoy, that has cp."`
@@ -26,7 +26,7 @@ type injectCommand struct {
 	Env       []string `name:"env" sep:"none" placeholder:"K=V" help:"A further variable for envoyshim or Envoy."`
 	Container string   `name:"container" short:"c" placeholder:"NAME" help:"The container that runs Envoy, where that cannot be seen."`
 	OnlyUID   string   `name:"only-uid" placeholder:"UID" help:"Only this user's outbound traffic passes Envoy."`
-	Rules     string   `name:"rules" placeholder:"FILE" help:"For --only-uid: write iptables rules to FILE (and FILE.v6), for what Istio's annotations cannot say."`
+	Rules     string   `name:"rules" complete:"file" placeholder:"FILE" help:"For --only-uid: write iptables rules to FILE (and FILE.v6), for what Istio's annotations cannot say."`
 	Remove    bool     `name:"remove" help:"Take an injection back."`
 	Diff      bool     `name:"diff" help:"Print what would change."`
 	InPlace   bool     `name:"in-place" help:"Write the files instead of standard output."`

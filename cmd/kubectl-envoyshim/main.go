@@ -8,7 +8,9 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/envoyshim/envoyshim/images/manifest"
 	"github.com/envoyshim/envoyshim/internal/command"
+	"github.com/envoyshim/envoyshim/internal/ide"
 )
 
 type commands struct {
@@ -31,6 +33,17 @@ type commands struct {
 const description = `Debug the start of Envoy in a pod, from your own machine.`
 
 func main() {
-	line := command.Line{Name: "kubectl envoyshim", Description: description, Commands: &commands{}}
+	line := command.Line{Name: "kubectl envoyshim", Description: description, Commands: &commands{}, Complete: map[string]func() []command.Candidate{
+		"breakpoints": func() []command.Candidate { return candidates(ide.PresetNames()) },
+		"mode":        func() []command.Candidate { return candidates(manifest.Modes()) },
+	}}
 	os.Exit(line.Run(os.Args[1:], &command.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
+}
+
+func candidates(words []string) []command.Candidate {
+	var all []command.Candidate
+	for _, w := range words {
+		all = append(all, command.Candidate{Word: w})
+	}
+	return all
 }

@@ -9,9 +9,9 @@ import (
 )
 
 type symbolsCommand struct {
-	ELF      string `name:"elf" required:"" placeholder:"FILE" help:"Envoy, as the build made it or as it is in the image."`
-	Out      string `name:"out" required:"" placeholder:"DIR" help:"Where to keep what is prepared, of any number of builds; the option --symbols of ide."`
-	Debug    string `name:"debug" placeholder:"FILE" help:"Its separate debug file, or the unstripped ELF of the same build; else looked for where gdb does."`
+	ELF      string `name:"elf" complete:"file" required:"" placeholder:"FILE" help:"Envoy, as the build made it or as it is in the image."`
+	Out      string `name:"out" complete:"file" required:"" placeholder:"DIR" help:"Where to keep what is prepared, of any number of builds; the option --symbols of ide."`
+	Debug    string `name:"debug" complete:"file" placeholder:"FILE" help:"Its separate debug file, or the unstripped ELF of the same build; else looked for where gdb does."`
 	GDBIndex *bool  `name:"gdb-index" negatable:"" help:"Add .gdb_index; else where there is enough debug information."`
 	JSON     bool   `name:"json" help:"Print JSON."`
 }

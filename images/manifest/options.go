@@ -37,6 +37,9 @@ var variables = []string{
 	"ENVOY_FINE_GRAIN_LOG", "ENVOY_ARGS", "TLS_DIR", "INSECURE", "LOG_LEVEL", "LOG_FORMAT",
 }
 
+// Modes are the names that [Options].Mode takes.
+func Modes() []string { return slices.Clone(modes) }
+
 const prefix = "ENVOYSHIM_"
 
 // reserved are the ports of Istio in a pod (istio.io, "Application Requirements", "Ports used by Istio").

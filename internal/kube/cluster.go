@@ -26,7 +26,7 @@ const pageSize = 500
 type Flags struct {
 	Namespace  string `name:"namespace" short:"n" placeholder:"NS" help:"The namespace; else that of the context."`
 	Context    string `name:"context" placeholder:"NAME" help:"The context of the kubeconfig; else the current one."`
-	Kubeconfig string `name:"kubeconfig" placeholder:"FILE" help:"The kubeconfig; else KUBECONFIG, ~/.kube/config, or the pod's own service account."`
+	Kubeconfig string `name:"kubeconfig" complete:"file" placeholder:"FILE" help:"The kubeconfig; else KUBECONFIG, ~/.kube/config, or the pod's own service account."`
 	As         string `name:"as" placeholder:"USER" help:"The user to impersonate."`
 }
 
