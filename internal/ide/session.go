@@ -49,24 +49,24 @@ func ParseMapping(text string, build []string) ([]Mapping, error) {
 // A preset is a named set of breakpoints, in each debugger's words. Neither needs the functions to be there yet: at the first instruction libraries
 // are not.
 type preset struct {
-	name, what string
-	lldb, gdb  []string
+	name      string
+	lldb, gdb []string
 }
 
 var presets = []preset{
 	{
-		"startup", "Envoy's main",
+		"startup", // Envoy's main
 		[]string{"breakpoint set --name Envoy::MainCommon::main"},
 		[]string{"break -qualified Envoy::MainCommon::main"},
 	},
 	{
-		"syscalls", "the system calls that Envoy itself makes",
+		"syscalls", // the system calls that Envoy itself makes
 		[]string{"breakpoint set --func-regex '.*OsSysCallsImpl.*'"},
 		// No breakpoint of rbreak waits for a library. These functions are Envoy's own.
 		[]string{"rbreak OsSysCallsImpl::"},
 	},
 	{
-		"epoll", "those of its event loop, libevent, in libc",
+		"epoll", // those of its event loop, libevent, in libc
 		[]string{"breakpoint set --shlib libc.so.6 --func-regex '^epoll_(create.*|p?wait2?|ctl)$'"},
 		[]string{
 			"break -qualified epoll_create", "break -qualified epoll_create1", "break -qualified epoll_ctl",
