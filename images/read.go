@@ -3,6 +3,7 @@ package images
 import (
 	"archive/tar"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -49,7 +50,7 @@ func readRegistry(ctx context.Context, p Place, insecure bool) (source, error) {
 	if err != nil {
 		return source{}, err
 	}
-	got, err := remote.Get(ref, remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain))
+	got, err := remote.Get(ref, access(ctx, insecure)...)
 	if err != nil {
 		return source{}, explain(p, ref.Context().RegistryStr(), err)
 	}
@@ -65,8 +66,23 @@ func readRegistry(ctx context.Context, p Place, insecure bool) (source, error) {
 	return s, nil
 }
 
+// access is how registries are spoken to: with the credentials of docker login, and if so wanted with those whose certificate nobody knows.
+func access(ctx context.Context, insecure bool) []remote.Option {
+	options := []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain)}
+	if known, ok := remote.DefaultTransport.(*http.Transport); ok && insecure {
+		trusting := known.Clone()
+		trusting.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
+		options = append(options, remote.WithTransport(trusting))
+	}
+	return options
+}
+
 // explain says what a registry's error means to the user.
 func explain(p Place, registry string, err error) error {
+	var unknown *tls.CertificateVerificationError
+	if errors.As(err, &unknown) {
+		return fmt.Errorf("%s: reach the registry: %w; --insecure is for one whose certificate nobody knows", p, unknown)
+	}
 	var said *transport.Error
 	if !errors.As(err, &said) {
 		return fmt.Errorf("%s: reach the registry: %w; --insecure is for one without TLS", p, err)

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -49,7 +48,7 @@ func (r *Result) push(ctx context.Context, p Place, insecure bool, updates chan<
 	if err != nil {
 		return err
 	}
-	options := []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain), remote.WithProgress(updates)}
+	options := append(access(ctx, insecure), remote.WithProgress(updates))
 	if r.index != nil {
 		err = remote.WriteIndex(ref, r.index, options...)
 	} else {

@@ -520,6 +520,23 @@ func sameFolders(t *testing.T, a, b string) {
 	}
 }
 
+// A registry may be one whose certificate only itself has signed.
+func TestImageRegistryThatNobodyKnows(t *testing.T) {
+	dir := sharedDir(t)
+	server := httptest.NewUnstartedServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // of refused handshakes
+	server.StartTLS()
+	defer server.Close()
+	host := strings.TrimPrefix(server.URL, "https://")
+	base := smallBase(t, v1.Config{Entrypoint: []string{"/usr/local/bin/envoy"}}, []entryOf{{name: "usr/local/bin/envoy", from: probe(t)}})
+	saveImage(t, base, dir+"/base.tar", "x/y:1")
+	r := imageTool(t, "build", "--base", dir+"/base.tar", "--tag", host+"/x/y:1-debug", "--shim", cli(t))
+	refused(t, r, host+"/x/y:1-debug: reach the registry: tls: failed to verify certificate: x509: certificate signed by unknown authority; --insecure is for one whose certificate nobody knows")
+	buildImage(t, dir+"/base.tar", host+"/x/y:1-debug", "--insecure")
+	r = imageTool(t, "build", "--base", host+"/x/y:1-debug", "--tag", "oci:"+dir+"/again", "--shim", cli(t), "--insecure")
+	contains(t, r.stderr, "already a debug image") // it is read, too
+}
+
 // An index gives an index, of what there is a shim for.
 func TestImagePlatforms(t *testing.T) {
 	dir := sharedDir(t)
