@@ -29,7 +29,7 @@ func gdbIndexer() (string, error) {
 	return path, nil
 }
 
-// addGDBIndex adds the section to the file at path, and to nothing else that is linked to it.
+// addGDBIndex adds the section to the file at path.
 func addGDBIndex(ctx context.Context, indexer, path string) error {
 	before, err := elfinfo.Read(path)
 	if err != nil {

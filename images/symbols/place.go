@@ -18,14 +18,10 @@ const unfinished = ".unfinished-"
 // abandoned is the age at which an unfinished directory is taken for that of a run that was killed: an index of the largest Envoy takes minutes.
 const abandoned = time.Hour
 
-// place brings a file to its path in the directory of symbols, with its time of modification, by which lldb knows its cache: changed by adapt, or as
-// it is, and then by a hard link where that can be made. It is whole or not there.
+// place brings a copy of a file to its path in the directory of symbols, with its time of modification, by which lldb knows its cache: changed by
+// adapt, or as it is. It is whole or not there. No hard link: strip(1) and linkers may change a build's file in place, and what was prepared with it.
 func place(dir, from, to string, adapt func(path string) error) error {
 	if err := sweep(dir); err != nil {
-		return err
-	}
-	from, err := filepath.EvalSymlinks(from) // link(2) would link the symbolic link
-	if err != nil {
 		return err
 	}
 	work, err := os.MkdirTemp(dir, unfinished)
@@ -34,10 +30,8 @@ func place(dir, from, to string, adapt func(path string) error) error {
 	}
 	defer os.RemoveAll(work)
 	made := filepath.Join(work, filepath.Base(to))
-	if adapt != nil || os.Link(from, made) != nil {
-		if err := copyFile(from, made); err != nil {
-			return err
-		}
+	if err := copyFile(from, made); err != nil {
+		return err
 	}
 	if adapt != nil {
 		if err := adapt(made); err != nil {
