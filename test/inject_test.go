@@ -410,13 +410,18 @@ func TestInjectNoImageHolds(t *testing.T) {
 	p := podOf(t, out)
 	proxy := proxyOf(t, p, false)
 	real := realEnvoyForAll(t)
-	image, volume, stock := filepath.Dir(install(t, "envoy")), sharedDir(t), filepath.Dir(real)
-	here := strings.NewReplacer("/usr/local/bin", image, "/envoyshim/", volume+"/")
+	volume, stock := sharedDir(t), filepath.Dir(real)
+	here := strings.NewReplacer("/envoyshim/", volume+"/")
 	var command []string
 	for _, word := range named(p.at("spec").list("initContainers"), "envoyshim")["command"].([]any) {
-		command = append(command, strings.Replace(word.(string), "/usr/local/bin", image, 1))
+		switch word {
+		case "envoyshim":
+			word = cli(t)
+		case "/envoyshim":
+			word = volume
+		}
+		command = append(command, word.(string))
 	}
-	command[len(command)-1] = here.Replace(command[len(command)-1])
 	run(t, command...)
 
 	var config object

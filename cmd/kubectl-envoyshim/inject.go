@@ -21,7 +21,7 @@ type injectCommand struct {
 	Mode      string   `name:"mode" complete:"mode" default:"debug" placeholder:"MODE" help:"What envoyshim does with Envoy: off, pause, debug, gdb, lldb, lldb-platform, dlv; or a list by name (${default})."`
 	Image     string   `name:"image" placeholder:"REF" help:"The debug image; else the one that 'image build' has made of the pod's, or last."`
 	NoImage   bool     `name:"no-image" help:"Keep the image, and have an init container copy envoyshim from --shim-image."`
-	ShimImage string   `name:"shim-image" placeholder:"REF" help:"For --no-image: a debug image, of any version of Envoy, that has cp."`
+	ShimImage string   `name:"shim-image" placeholder:"REF" help:"For --no-image: a debug image, of any version of Envoy."`
 	Listen    string   `name:"listen" placeholder:"ADDR" help:"HOST:PORT of the debug port in the pod; or a list by name (127.0.0.1:2159)."`
 	Env       []string `name:"env" sep:"none" placeholder:"K=V" help:"A further variable for envoyshim or Envoy."`
 	Container string   `name:"container" short:"c" placeholder:"NAME" help:"The container that runs Envoy, where that cannot be seen."`

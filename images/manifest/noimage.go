@@ -4,8 +4,8 @@ import (
 	"strings"
 )
 
-// Where the shim lies beside a stock image: a volume that an init container fills from an image that has the shim at both of its names
-// in /usr/local/bin, and cp. The shim finds the real Envoy on PATH.
+// Where the shim lies beside a stock image: a volume that an init container fills from an image that has envoyshim on PATH. The shim
+// finds the real Envoy on PATH, too.
 const (
 	shimName = "envoyshim"
 	shimDir  = "/envoyshim"
@@ -19,7 +19,7 @@ func (i *injection) withoutImage(form form, c container) error {
 	copier := mapping(
 		"name", str(shimName),
 		"image", str(i.options.ShimImage),
-		"command", list(str("cp"), str("/usr/local/bin/envoyshim"), str("/usr/local/bin/envoy"), str(shimDir+"/")),
+		"command", list(str("envoyshim"), str("install"), str(shimDir)),
 		"securityContext", mapping(
 			"allowPrivilegeEscalation", boolean(false),
 			"capabilities", mapping("drop", list(str("ALL"))),

@@ -18,6 +18,7 @@ type commands struct {
 	Wait       waitCommand       `cmd:"" help:"Wait until a process is held, attached, running or exited."`
 	Disconnect disconnectCommand `cmd:"" help:"Drop the attached debugger; back to held."`
 	Stdio      stdioCommand      `cmd:"" help:"Connect standard input and output to the debug port."`
+	Install    installCommand    `cmd:"" help:"Put this program into a directory, by both of its names."`
 	Doctor     doctorCommand     `cmd:"" help:"Tell what would stop a debugger here, and the cure."`
 	Rehearse   rehearseCommand   `cmd:"" hidden:""`
 

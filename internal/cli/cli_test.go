@@ -67,6 +67,7 @@ Commands:
   wait          Wait until a process is held, attached, running or exited.
   disconnect    Drop the attached debugger; back to held.
   stdio         Connect standard input and output to the debug port.
+  install       Put this program into a directory, by both of its names.
   doctor        Tell what would stop a debugger here, and the cure.
 
 Run "envoyshim <command> --help" for more information on a command.
