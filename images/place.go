@@ -85,5 +85,19 @@ func (p Place) there() error {
 	return nil
 }
 
+// Ready says, before anything is made, why nothing can be written there.
+func (p Place) Ready() error {
+	if p.kind == inRegistry {
+		return nil
+	}
+	dir := filepath.Dir(p.path)
+	if st, err := os.Stat(dir); err != nil {
+		return Place{kind: p.kind, path: dir}.there()
+	} else if !st.IsDir() {
+		return fmt.Errorf("%s: %s is no directory", p, dir)
+	}
+	return nil
+}
+
 // OnePlatform tells that it can hold an image for one platform only.
 func (p Place) OnePlatform() bool { return p.kind == inTar }

@@ -72,6 +72,9 @@ func (c *buildCommand) Run(s *command.Streams) error {
 	if err != nil {
 		return command.Usage("--tag %w", err)
 	}
+	if err := tag.Ready(); err != nil {
+		return err
+	}
 	ctx, stop := interruptible()
 	defer stop()
 	result, err := c.prepare(ctx, s, tag)
@@ -138,9 +141,9 @@ func (o *imageOptions) show(s *command.Streams, r *images.Result) error {
 			case f.From != "" && f.From != f.Path:
 				more = "from " + f.From
 			}
-			fmt.Fprintf(out, "  %s\t%s\t%s\t%s\t%s\t%s\n", f.Path, f.Mode, f.Owner, size(f.Size), f.What, more)
+			fmt.Fprintln(out, "  "+strings.TrimRight(strings.Join([]string{f.Path, f.Mode, f.Owner, size(f.Size), f.What, more}, "\t"), "\t"))
 			if f.BuildID != "" {
-				fmt.Fprintf(out, "  \t\t\t\tbuild-id %s\t\n", f.BuildID)
+				fmt.Fprintf(out, "  \t\t\t\tbuild-id %s\n", f.BuildID)
 			}
 		}
 		if err := out.Flush(); err != nil {
