@@ -141,9 +141,9 @@ func (o *imageOptions) show(s *command.Streams, r *images.Result) error {
 			case f.From != "" && f.From != f.Path:
 				more = "from " + f.From
 			}
-			fmt.Fprintln(out, "  "+strings.TrimRight(strings.Join([]string{f.Path, f.Mode, f.Owner, size(f.Size), f.What, more}, "\t"), "\t"))
+			fmt.Fprintf(out, "  %s\t%s\t%s\t%s\t%s\t%s\n", f.Path, f.Mode, f.Owner, size(f.Size), f.What, more)
 			if f.BuildID != "" {
-				fmt.Fprintf(out, "  \t\t\t\tbuild-id %s\n", f.BuildID)
+				fmt.Fprintf(out, "  \t\t\t\tbuild-id %s\t\n", f.BuildID)
 			}
 		}
 		if err := out.Flush(); err != nil {
