@@ -140,6 +140,10 @@ func (w *waiter) see(ctx context.Context, pod *corev1.Pod) (*Found, error) {
 		return nil, nil
 	}
 	containers, err := candidates(pod, w.container)
+	if errors.As(err, new(withoutSidecar)) {
+		w.say(err.Error()) // the next pod may be
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -43,8 +43,12 @@ func serving(pod *corev1.Pod) []container {
 	return all
 }
 
-// candidates are the containers to look into: the one that is named; else those whose spec steers the shim; else Istio's; else all.
+// candidates are the containers to look into: the one that is named; else those whose spec steers the shim; else Istio's; else all. The error
+// is withoutSidecar where it was to be Istio's.
 func candidates(pod *corev1.Pod, name string) ([]container, error) {
+	if (name == "" || name == proxyName) && notInjected(pod) {
+		return nil, withoutSidecar{pod.Name}
+	}
 	all := serving(pod)
 	named := func(name string) []container {
 		return slices.DeleteFunc(slices.Clone(all), func(c container) bool { return c.spec.Name != name })

@@ -58,6 +58,34 @@ func TestCandidates(t *testing.T) {
 	}
 }
 
+// The injector leaves alone what no label gives to it, and then nothing of the shim is there.
+func TestNotInjected(t *testing.T) {
+	const (
+		image   = `{sidecar.istio.io/proxyImage: x}`
+		config  = `{proxy.istio.io/config: '{"proxyMetadata":{"ENVOYSHIM_MODE":"debug"}}'}`
+		record  = `{envoyshim.io/inject: '{}'}`
+		foreign = `{proxy.istio.io/config: '{"concurrency":2}'}`
+		app     = `{containers: [{name: app}]}`
+		classic = `{containers: [{name: app}, {name: istio-proxy}]}`
+		native  = `{initContainers: [{name: istio-proxy, restartPolicy: Always}], containers: [{name: app}]}`
+		plain   = `{containers: [{name: app, env: [{name: ENVOYSHIM_MODE, value: debug}]}]}`
+	)
+	const says = "Istio did not inject pod p: label the namespace istio-injection=enabled, or the pod sidecar.istio.io/inject=true, and start it again"
+	for _, c := range []struct {
+		annotations, spec, named string
+		missing                  bool
+	}{
+		{image, app, "", true}, {config, app, "", true}, {record, app, "", true}, {config, app, "istio-proxy", true},
+		{config, app, "app", false}, {foreign, app, "", false}, {"{}", app, "", false},
+		{config, classic, "", false}, {image, native, "", false}, {record, plain, "", false},
+	} {
+		_, err := candidates(pod(t, "metadata: {annotations: "+c.annotations+"}\nspec: "+c.spec), c.named)
+		if (err != nil) != c.missing || err != nil && err.Error() != says {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+}
+
 func TestState(t *testing.T) {
 	for status, want := range map[string]string{
 		`{phase: Pending, containerStatuses: [{name: c, state: {waiting: {reason: ImagePullBackOff, message: "Back-off\n pulling image"}}}]}`:                     "ImagePullBackOff: Back-off pulling image",

@@ -119,8 +119,8 @@ func (c *Cluster) Look(ctx context.Context, t Target, containerName string) (Fou
 	return *best, nil
 }
 
-// LookAround looks into the pods of the namespace, or of all, with a container whose spec steers the shim. A pod that has it by envFrom
-// only, or whose image has it switched off, is not among them.
+// LookAround looks into the pods of the namespace, or of all, with a container whose spec steers the shim, or that should have one. A pod
+// that has it by envFrom only, or whose image has it switched off, is not among them.
 func (c *Cluster) LookAround(ctx context.Context, everywhere bool) ([]Found, error) {
 	namespace := c.Namespace
 	if everywhere {
@@ -131,7 +131,7 @@ func (c *Cluster) LookAround(ctx context.Context, everywhere bool) ([]Found, err
 		return nil, err
 	}
 	pods = slices.DeleteFunc(pods, func(p corev1.Pod) bool {
-		return finished(&p) || !slices.ContainsFunc(serving(&p), container.steered)
+		return finished(&p) || !slices.ContainsFunc(serving(&p), container.steered) && !notInjected(&p)
 	})
 	all := make([]Found, len(pods))
 	each(pods, func(i int, pod *corev1.Pod) {
