@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,6 +12,9 @@ import (
 
 // proxyName is what Istio calls its container.
 const proxyName = "istio-proxy"
+
+// podInitializing is why containers wait that wait for init containers.
+const podInitializing = "PodInitializing"
 
 // variable begins the name of each variable that steers the shim.
 const variable = "ENVOYSHIM_"
@@ -108,6 +112,9 @@ func (c container) String() string {
 
 // state is why a container does not run, in the kubelet's words.
 func (c container) state() string {
+	if init := c.obstacle(); init != nil {
+		return "init container " + init.spec.Name + ": " + init.state()
+	}
 	state := c.status.State
 	switch {
 	case state.Running != nil:
@@ -129,6 +136,39 @@ func (c container) state() string {
 	return string(c.pod.Status.Phase)
 }
 
+// obstacle is an init container that fails, for which c waits; nil if there is none.
+func (c container) obstacle() *container {
+	waiting := c.status.State.Waiting
+	if waiting == nil || waiting.Reason != podInitializing {
+		return nil
+	}
+	for i := range c.pod.Spec.InitContainers {
+		spec := &c.pod.Spec.InitContainers[i]
+		for _, status := range c.pod.Status.InitContainerStatuses {
+			if status.Name == spec.Name && fails(status.State) {
+				return &container{pod: c.pod, spec: spec, status: status}
+			}
+		}
+	}
+	return nil
+}
+
+// fails says whether a container has ended badly, or waits for something that may never come.
+func fails(state corev1.ContainerState) bool {
+	switch {
+	case state.Terminated != nil:
+		return state.Terminated.ExitCode != 0 || state.Terminated.Signal != 0
+	case state.Waiting != nil:
+		return !slices.Contains([]string{"", podInitializing, "ContainerCreating"}, state.Waiting.Reason)
+	}
+	return false
+}
+
+// hasRun says whether there may be a log.
+func (c container) hasRun() bool {
+	return c.status.State.Terminated != nil || c.status.LastTerminationState.Terminated != nil
+}
+
 func ending(t *corev1.ContainerStateTerminated) string {
 	end := fmt.Sprintf("exit status %d", t.ExitCode)
 	if t.Signal != 0 {
@@ -142,10 +182,14 @@ func ending(t *corev1.ContainerStateTerminated) string {
 
 // notRunning is the error of a command that needs the container to run.
 func (c *Cluster) notRunning(ctx context.Context, ct container) error {
-	return fmt.Errorf("%s; `kubectl describe pod -n %s %s` tells more", c.idle(ctx, ct), ct.pod.Namespace, ct.pod.Name)
+	text := c.idle(ctx, ct)
+	if ct.obstacle() == nil {
+		text += fmt.Sprintf("; `kubectl describe pod -n %s %s` tells more", ct.pod.Namespace, ct.pod.Name)
+	}
+	return errors.New(text)
 }
 
-// idle tells why a container does not run.
+// idle tells why a container does not run, and where an init container is the reason what tells more.
 func (c *Cluster) idle(ctx context.Context, ct container) string {
 	still := ""
 	if ct.status.State.Terminated == nil && ct.status.LastTerminationState.Terminated == nil {
@@ -154,6 +198,12 @@ func (c *Cluster) idle(ctx context.Context, ct container) string {
 	text := fmt.Sprintf("%s does not run%s: %s", ct, still, ct.state())
 	if line := c.lastWords(ctx, ct); line != "" {
 		text += "; its log says: " + line
+	}
+	switch init := ct.obstacle(); {
+	case init != nil && init.hasRun():
+		text += fmt.Sprintf("; `kubectl logs -n %s %s -c %s` tells more", ct.pod.Namespace, ct.pod.Name, init.spec.Name)
+	case init != nil:
+		text += fmt.Sprintf("; `kubectl describe pod -n %s %s` tells more", ct.pod.Namespace, ct.pod.Name)
 	}
 	return text
 }

@@ -102,6 +102,32 @@ func TestState(t *testing.T) {
 	}
 }
 
+// What fails is behind PodInitializing, with what tells more of it.
+func TestStateBehindInitContainers(t *testing.T) {
+	const logs, describe = "; `kubectl logs -n demo p -c istio-init` tells more", "; `kubectl describe pod -n demo p` tells more"
+	for state, want := range map[string]string{
+		`{waiting: {reason: CrashLoopBackOff, message: x}}, lastState: {terminated: {exitCode: 255, reason: Error}}`: "init container istio-init: CrashLoopBackOff, last ended with exit status 255" + logs,
+		`{terminated: {exitCode: 1, reason: Error}}`:                                                                 "init container istio-init: ended with exit status 1" + logs,
+		`{waiting: {reason: ImagePullBackOff, message: no such one}}`:                                                "init container istio-init: ImagePullBackOff: no such one" + describe,
+		`{running: {}}`: "PodInitializing" + describe,
+		`{terminated: {exitCode: 0, reason: Completed}}`: "PodInitializing" + describe,
+		`{waiting: {reason: PodInitializing}}`:           "PodInitializing" + describe,
+	} {
+		for _, spec := range []string{
+			`{initContainers: [{name: istio-init}], containers: [{name: istio-proxy}]}`,
+			`{initContainers: [{name: istio-init}, {name: istio-proxy, restartPolicy: Always}], containers: [{name: app}]}`,
+		} {
+			const waiting = `{name: istio-proxy, state: {waiting: {reason: PodInitializing}}}`
+			p := pod(t, "spec: "+spec+"\nstatus: {phase: Pending, initContainerStatuses: [{name: istio-init, state: "+state+"}, "+waiting+"], containerStatuses: ["+waiting+"]}")
+			p.Namespace = "demo"
+			err := (&Cluster{}).notRunning(t.Context(), serving(p)[0])
+			if got := err.Error(); got != "container istio-proxy of pod p does not run yet: "+want {
+				t.Errorf("%s\n got %s\nwant %s", state, got, want)
+			}
+		}
+	}
+}
+
 func TestPort(t *testing.T) {
 	for listen, want := range map[string]int{
 		"": 2159, "127.0.0.1:2160": 2160, "[::1]:3": 3, "pilot-agent=127.0.0.1:2160,envoy=127.0.0.1:2161": 2161, "pilot-agent=127.0.0.1:2160": 2159, "127.0.0.1:0": 2159, "odd": 2159,
