@@ -180,7 +180,7 @@ func TestProcessKeepsWhatItWasTold(t *testing.T) {
 }
 
 func TestOpenChoosesWhatIsHeld(t *testing.T) {
-	held, running, mute, agent := Process{PID: 1, State: Held, Listen: "a:1"}, Process{PID: 2, State: Running, Listen: "a:2"}, Process{PID: 3, State: Held, Mode: "pause"}, Process{PID: 4, State: Held, Listen: "a:4"}
+	held, running, mute, agent, loose := Process{PID: 1, State: Held, Listen: "a:1"}, Process{PID: 2, State: Running, Listen: "a:2"}, Process{PID: 3, State: Held, Mode: "pause"}, Process{PID: 4, State: Held, Listen: "a:4"}, Process{PID: 5, State: Running, Mode: "debug"}
 	at := serving(pod(t, "spec: {containers: [{name: c}]}"))[0]
 	for _, c := range []struct {
 		all  []Process
@@ -191,12 +191,13 @@ func TestOpenChoosesWhatIsHeld(t *testing.T) {
 		{[]Process{running, held}, 0, 1, ""},
 		{[]Process{running, held}, 2, 2, ""},
 		{[]Process{mute, running}, 0, 2, ""},
-		{[]Process{mute}, 0, 0, "without a debug port (mode pause)"},
+		{[]Process{mute}, 0, 0, "without a debug port (mode pause) in container c of pod p; ENVOYSHIM_MODE=debug gives it one"},
+		{[]Process{loose}, 0, 0, "without a debug port (mode debug) in container c of pod p; it could not be held; `kubectl envoyshim doctor -n demo p` tells why"},
 		{[]Process{held, agent}, 0, 0, "choose one by --pid: 1 (), 4 ()"},
 		{[]Process{held}, 9, 0, "process 9 is not under envoyshim"},
 		{nil, 0, 0, "ENVOYSHIM_MODE is off there"},
 	} {
-		p, err := Found{Processes: c.all, at: at}.open(c.pid)
+		p, err := Found{Namespace: "demo", Pod: "p", Processes: c.all, at: at}.open(c.pid)
 		if p.PID != c.want || (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%+v: %+v, %v", c, p, err)
 		}

@@ -123,8 +123,11 @@ func (f Found) open(pid int) (Process, error) {
 	}
 	switch mode := f.at.env(variable + "MODE"); {
 	case len(all) > 0:
-		return Process{}, fmt.Errorf("%s, pid %d, is %s without a debug port (mode %s) in %s; ENVOYSHIM_MODE=debug gives it one",
-			all[0].Name, all[0].PID, all[0].State, all[0].Mode, f.at)
+		p, hint := all[0], "ENVOYSHIM_MODE=debug gives it one"
+		if p.Mode != "" && p.Mode != "off" && p.Mode != "pause" {
+			hint = fmt.Sprintf("it could not be held; `kubectl envoyshim doctor -n %s %s` tells why", f.Namespace, f.Pod)
+		}
+		return Process{}, fmt.Errorf("%s, pid %d, is %s without a debug port (mode %s) in %s; %s", p.Name, p.PID, p.State, p.Mode, f.at, hint)
 	case pid != 0:
 		return Process{}, fmt.Errorf("process %d is not under envoyshim in %s", pid, f.at)
 	case mode == "" || mode == "off":
