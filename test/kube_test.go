@@ -256,7 +256,7 @@ func TestClusterSteering(t *testing.T) {
 	fmt.Fprintln(debugger.stdin, "stepi")
 	debugger.err.await(t, "Remote connection closed")
 	r = plugin(t, "disconnect", "-n", namespace, "plain").result()
-	if want := (result{"", "envoyshim: container envoy of pod plain: no process is attached in this container; `envoyshim status` lists what there is", 1}); r != want {
+	if want := (result{"", "envoyshim: container envoy of pod plain: no process is attached in this container; `kubectl envoyshim status -n " + namespace + " plain` lists what there is", 1}); r != want {
 		t.Errorf("%+v", r)
 	}
 

@@ -204,6 +204,20 @@ func TestOpenChoosesWhatIsHeld(t *testing.T) {
 	}
 }
 
+// A container's envoyshim speaks of commands that are typed there.
+func TestCommandsFromHere(t *testing.T) {
+	f := Found{Namespace: "demo", Pod: "p"}
+	for says, want := range map[string]string{
+		"no process is held in this container; `envoyshim status` lists what there is": "no process is held in this container; `kubectl envoyshim status -n demo p` lists what there is",
+		"detach there, or `envoyshim disconnect` first":                                "detach there, or `kubectl envoyshim disconnect -n demo p` first",
+		"process 7 is traced by process 8 (gdb); detach there":                         "process 7 is traced by process 8 (gdb); detach there",
+	} {
+		if got := f.fromHere(says); got != want {
+			t.Errorf("%s", got)
+		}
+	}
+}
+
 func TestLimits(t *testing.T) {
 	layers := func(spec string) string {
 		var all []string

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"sync"
 	"time"
@@ -200,9 +201,17 @@ func (c *Cluster) Steer(ctx context.Context, f Found, verb string, pid int) (Fou
 	after, err := c.report(ctx, f.at, nil, args...)
 	var failed *Failed
 	if errors.As(err, &failed) {
-		return after, fmt.Errorf("%s: %w", f.at, err)
+		return after, fmt.Errorf("%s: %s", f.at, f.fromHere(failed.Error()))
 	}
 	return after, err
+}
+
+// ownCommand is how envoyshim names a command of its own in what it says.
+var ownCommand = regexp.MustCompile("`envoyshim (status|resume|disconnect|doctor)`")
+
+// fromHere has what an envoyshim in the container says name the commands of the user's machine.
+func (f Found) fromHere(says string) string {
+	return ownCommand.ReplaceAllString(says, fmt.Sprintf("`kubectl envoyshim $1 -n %s %s`", f.Namespace, f.Pod))
 }
 
 // each calls do for all pods, some at a time.
