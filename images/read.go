@@ -83,9 +83,13 @@ func explain(p Place, registry string, err error) error {
 	if errors.As(err, &unknown) {
 		return fmt.Errorf("%s: reach the registry: %w; --insecure is for one whose certificate nobody knows", p, unknown)
 	}
+	var foreign tls.RecordHeaderError
+	if errors.Is(err, http.ErrSchemeMismatch) || errors.As(err, &foreign) {
+		return fmt.Errorf("%s: reach the registry: %w; --insecure is for one without TLS", p, err)
+	}
 	var said *transport.Error
 	if !errors.As(err, &said) {
-		return fmt.Errorf("%s: reach the registry: %w; --insecure is for one without TLS", p, err)
+		return fmt.Errorf("%s: reach the registry: %w", p, err)
 	}
 	switch said.StatusCode {
 	case http.StatusNotFound:

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -535,6 +536,23 @@ func TestImageRegistryThatNobodyKnows(t *testing.T) {
 	buildImage(t, dir+"/base.tar", host+"/x/y:1-debug", "--insecure")
 	r = imageTool(t, "build", "--base", host+"/x/y:1-debug", "--tag", "oci:"+dir+"/again", "--shim", cli(t), "--insecure")
 	contains(t, r.stderr, "already a debug image") // it is read, too
+}
+
+// --insecure is for a registry without TLS. It helps with nothing else.
+func TestImageRegistryThatIsNotReached(t *testing.T) {
+	dir := sharedDir(t)
+	l, err := net.Listen("tcp", "127.0.0.2:0") // not localhost, which needs no TLS
+	must(t, err)
+	server := &http.Server{Handler: registry.New(registry.Logger(log.New(io.Discard, "", 0)))}
+	go func() { _ = server.Serve(l) }()
+	defer server.Close()
+	for host, insecure := range map[string]bool{l.Addr().String(): true, "127.0.0.2:1": false, "registry.invalid": false} {
+		r := imageTool(t, "build", "--base", host+"/x/y:1", "--tag", "oci:"+dir+"/out", "--shim", cli(t))
+		contains(t, r.stderr, host+"/x/y:1: reach the registry: ")
+		if r.code != 1 || strings.HasSuffix(r.stderr, "; --insecure is for one without TLS") != insecure || strings.Contains(r.stderr, "--insecure") != insecure {
+			t.Errorf("%s: %+v", host, r)
+		}
+	}
 }
 
 // An index gives an index, of what there is a shim for.
