@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -40,11 +41,6 @@ type attachment struct {
 	Process   kube.Process `json:"process"`
 	Listen    string       `json:"listen,omitempty"` // for debuggers on this machine
 	Commands  commandLines `json:"commands"`
-}
-
-type commandLines struct {
-	GDB  string `json:"gdb"`
-	LLDB string `json:"lldb"`
 }
 
 func (c *attachCommand) Run(s *command.Streams) error {
@@ -81,37 +77,47 @@ func (c *attachCommand) Run(s *command.Streams) error {
 	if c.Print {
 		return c.print(s, a)
 	}
-	l, err := connect.Listen(c.address())
+	l, err := connect.Listen(c.address(p))
 	if err != nil {
 		return err
 	}
 	a.Listen = l.Addr().String()
-	a.Commands = commandLines{GDB: "target remote " + a.Listen, LLDB: "gdb-remote " + a.Listen}
+	a.Commands = atPort(p, a.Listen)
+	if servedBy(p).platform && portOf(a.Listen) != portOf(p.Listen) {
+		say(fmt.Sprintf("lldb's platform is told to come again at port %s: leave out --listen, or name that port", portOf(p.Listen)))
+	}
 	switch {
 	case c.GDB || c.LLDB:
 		say(a.what())
 		stop()
-		return c.start(s, l, way, say, args)
+		return c.start(s, l, p, way, say, args)
 	case c.JSON:
 		if err := s.JSON(a); err != nil {
 			return err
 		}
 	default:
 		fmt.Fprintln(s.Out, a.what())
-		fmt.Fprintln(s.Out, connect.Hints(l))
+		fmt.Fprintln(s.Out, hints(p, l))
 	}
 	go way.Follow(ctx)
 	return connect.Serve(ctx, l, way.Open, say)
 }
 
-func (c *attachCommand) address() string {
+func (c *attachCommand) address(p kube.Process) string {
 	switch {
 	case c.Listen != "":
 		return c.Listen
+	case servedBy(p).platform:
+		return "127.0.0.1:" + portOf(p.Listen) // which lldb's platform tells it to come again to
 	case c.GDB || c.LLDB:
 		return "127.0.0.1:0"
 	}
 	return "127.0.0.1:2159"
+}
+
+func portOf(address string) string {
+	_, port, _ := net.SplitHostPort(address)
+	return port
 }
 
 // compare warns of symbols that are another Envoy's: breakpoints would be set anywhere.
@@ -149,43 +155,71 @@ func (a attachment) what() string {
 	return line
 }
 
-// print prints what needs no port: gdb speaks by a pipe, lldb is started.
+// print prints what to type.
 func (c *attachCommand) print(s *command.Streams, a attachment) error {
-	self := "kubectl envoyshim "
-	where := ""
-	for _, flag := range [][2]string{{"--kubeconfig", c.Kubeconfig}, {"--context", c.Context}, {"--as", c.As}} {
-		if flag[1] != "" {
-			where += flag[0] + " " + flag[1] + " "
-		}
-	}
-	where += fmt.Sprintf("-n %s -c %s %s", a.Namespace, a.Container, c.Pod)
-	elf := cmp.Or(c.ELF, "envoy")
-	a.Commands = commandLines{
-		GDB:  fmt.Sprintf("gdb -ex 'target remote | %sstdio %s' %s", self, where, elf),
-		LLDB: fmt.Sprintf("%sattach --lldb --elf %s %s", self, elf, where),
-	}
-	if c.Via != "exec" {
-		a.Commands.GDB = fmt.Sprintf("%sattach --via %s --gdb --elf %s %s", self, c.Via, elf, where)
-		a.Commands.LLDB = fmt.Sprintf("%sattach --via %s --lldb --elf %s %s", self, c.Via, elf, where)
-	}
+	a.Commands = c.lines(a)
 	if c.JSON {
 		return s.JSON(a)
 	}
 	fmt.Fprintln(s.Out, a.what())
-	fmt.Fprintln(s.Out, a.Commands.GDB)
-	fmt.Fprintln(s.Out, a.Commands.LLDB)
+	for _, line := range []string{a.Commands.Port, a.Commands.GDB, a.Commands.LLDB, a.Commands.Dlv} {
+		if line != "" {
+			fmt.Fprintln(s.Out, line)
+		}
+	}
 	return nil
 }
 
+// lines are for a shell. What can does without a port: gdb speaks by a pipe, lldb is started.
+func (c *attachCommand) lines(a attachment) commandLines {
+	var where []string
+	for _, flag := range [][2]string{{"--kubeconfig", c.Kubeconfig}, {"--context", c.Context}, {"--as", c.As}} {
+		if flag[1] != "" {
+			where = append(where, flag[0], flag[1])
+		}
+	}
+	where = append(where, "-n", a.Namespace, "-c", a.Container, c.Pod)
+	self := func(words ...string) string {
+		return quoted(slices.Concat([]string{"kubectl", "envoyshim"}, words, where)...)
+	}
+	attach := []string{"attach"}
+	if c.Via != "exec" {
+		attach = append(attach, "--via", c.Via)
+	}
+	elf := cmp.Or(c.ELF, "envoy")
+	var lines commandLines
+	serves := servedBy(a.Process)
+	switch {
+	case serves.gdb && c.Via != "exec":
+		lines.GDB = self(append(attach, "--gdb", "--elf", elf)...)
+	case serves.gdb:
+		lines.GDB = quoted("gdb", "-ex", "target remote | "+self("stdio"), elf)
+	}
+	if serves.lldb || serves.platform {
+		lines.LLDB = self(append(attach, "--lldb", "--elf", elf)...)
+	}
+	if serves.dlv {
+		address := c.address(a.Process)
+		lines.Port, lines.Dlv = self(append(attach, "--listen", address)...), quoted("dlv", "connect", address)
+	}
+	return lines
+}
+
 // start starts a debugger and serves it and whoever else comes, as long as it stays.
-func (c *attachCommand) start(s *command.Streams, l net.Listener, way *kube.Way, say func(string), args []string) error {
+func (c *attachCommand) start(s *command.Streams, l net.Listener, p kube.Process, way *kube.Way, say func(string), args []string) error {
 	// Ctrl-C is for the debugger. Taken and not ignored: it would inherit that.
 	signal.Notify(make(chan os.Signal, 1), os.Interrupt)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	debugger := lldb(l.Addr().String(), c.ELF, args)
-	if c.GDB {
-		debugger = gdb(l.Addr().String(), c.ELF, args)
+	address := l.Addr().String()
+	var debugger debugger
+	switch {
+	case c.GDB:
+		debugger = gdb(address, c.ELF, args)
+	case servedBy(p).platform:
+		debugger = lldb(platform(p, address), c.ELF, args)
+	default:
+		debugger = lldb([]string{"gdb-remote " + address}, c.ELF, args)
 	}
 	served := make(chan error, 1)
 	ctx, cancel := context.WithCancel(ctx)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
 
 	"github.com/envoyshim/envoyshim/internal/command"
 	"github.com/envoyshim/envoyshim/internal/lookpath"
@@ -21,8 +22,12 @@ func gdb(address, elf string, args []string) debugger {
 	return debugger{"gdb", append(append([]string{"-ex", "target remote " + address}, args...), files(elf)...)}
 }
 
-func lldb(address, elf string, args []string) debugger {
-	return debugger{"lldb", append(append([]string{"-o", "gdb-remote " + address}, args...), files(elf)...)}
+func lldb(connect []string, elf string, args []string) debugger {
+	var first []string
+	for _, c := range connect {
+		first = append(first, "-o", c)
+	}
+	return debugger{"lldb", slices.Concat(first, args, files(elf))}
 }
 
 func files(elf string) []string {
