@@ -260,6 +260,7 @@ func (d *doctor) checkTracer() {
 	d.ok("tracer", fmt.Sprintf("no other debugger on the %d processes under envoyshim", len(found)))
 }
 
+// checkServers looks for the external debug servers. One that the mode does not start is worth a warning only where a setting names it.
 func (d *doctor) checkServers() {
 	for _, b := range backends {
 		layer := b.names()[0]
@@ -267,18 +268,22 @@ func (d *doctor) checkServers() {
 			d.ok(layer, fmt.Sprintf("not needed: envoyshim itself is the debug server in mode %s", d.settings.Mode))
 			continue
 		}
+		verdict, needed := Warn, string(d.settings.Mode) == string(b.serves)
+		if needed {
+			verdict = Blocked
+		}
 		path, err := b.find(d.settings)
+		if err != nil && !needed && b.setting(d.settings) == "" {
+			d.ok(layer, fmt.Sprintf("not there, and not needed in mode %s", d.settings.Mode))
+			continue
+		}
 		if err != nil {
-			v := Warn
-			if string(d.settings.Mode) == string(b.serves) {
-				v = Blocked
-			}
-			d.add(v, layer, err.Error(), fmt.Sprintf("%s in the image", b.install))
+			d.add(verdict, layer, err.Error(), fmt.Sprintf("%s in the image", b.install))
 			continue
 		}
 		version, err := serverVersion(path)
 		if err != nil {
-			d.add(Blocked, layer, fmt.Sprintf("%s does not start: %v", path, err), "reinstall it with its libraries")
+			d.add(verdict, layer, fmt.Sprintf("%s does not start: %v", path, err), "reinstall it with its libraries")
 			continue
 		}
 		d.ok(layer, path+": "+version)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -212,6 +213,14 @@ func TestDoctorFindsAMissingDebugServer(t *testing.T) {
 	healthy(t, nothing, "ENVOYSHIM_MODE=lldb").isBlocked("lldb-server", "no lldb-server on PATH", "install lldb")
 	healthy(t, nothing, "ENVOYSHIM_MODE=pause").isOK("settings", "mode pause")
 	healthy(t, nothing, "ENVOYSHIM_MODE=debug").isOK("gdbserver", "envoyshim itself is the debug server")
+	for _, mode := range []string{"off", "pause", "dlv"} {
+		p := healthy(t, nothing, "ENVOYSHIM_MODE="+mode)
+		p.isOK("gdbserver", "not needed in mode "+mode)
+		p.isOK("lldb-server", "not needed in mode "+mode)
+	}
+	gdbserver, err := exec.LookPath("gdbserver")
+	must(t, err)
+	healthy(t, nothing, "ENVOYSHIM_GDBSERVER="+gdbserver).isOK("lldb-server", "not needed in mode gdb")
 	healthy(t, nothing, "ENVOYSHIM_MODE=lldb-platform").isOK("lldb-server", "envoyshim itself is the debug server in mode lldb-platform")
 }
 
