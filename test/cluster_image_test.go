@@ -17,6 +17,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
 // clusterImage returns the reference of a debug image that the cluster has or can pull: ENVOYSHIM_TEST_IMAGE, which `image build` makes
@@ -28,28 +33,69 @@ func clusterImage(t testing.TB) string {
 		stock, debug := filepath.Join(dir, "stock.tar"), filepath.Join(dir, "debug.tar")
 		writeStockImage(t, stock)
 		build := []string{kubectlCLI(t), "image", "build", "--base", "tar:" + stock, "--tag"}
-		if command := os.Getenv("ENVOYSHIM_TEST_LOAD"); command == "" {
+		if os.Getenv("ENVOYSHIM_TEST_LOAD") == "" {
 			run(t, append(build, imageReference())...)
 		} else {
 			run(t, append(build, "tar:"+debug+":"+imageReference())...)
-			load := exec.Command("sh", "-c", command+` "$0"`, debug)
-			load.Dir = ".."
-			if out, err := load.CombinedOutput(); err != nil {
-				t.Fatalf("%v: %v\n%s", load, err, out)
-			}
+			load(t, debug)
 		}
 		loadedImage.ok = true
 	})
-	if !loadedImage.ok {
-		t.Fatal("there is no image: see the first test that needed it")
-	}
+	loadedImage.check(t)
 	return imageReference()
 }
 
-var loadedImage struct {
+// clusterStockImage returns the reference of that image as it was before.
+func clusterStockImage(t testing.TB) string {
+	t.Helper()
+	ref := stockReference
+	if os.Getenv("ENVOYSHIM_TEST_LOAD") == "" {
+		ref = imageReference() + "-stock"
+	}
+	loadedStock.once.Do(func() {
+		file := filepath.Join(t.TempDir(), "stock.tar")
+		writeStockImage(t, file)
+		if os.Getenv("ENVOYSHIM_TEST_LOAD") == "" {
+			image, err := tarball.ImageFromPath(file, nil)
+			must(t, err)
+			to, err := name.ParseReference(ref)
+			must(t, err)
+			must(t, remote.Write(to, image, remote.WithAuthFromKeychain(authn.DefaultKeychain)))
+		} else {
+			load(t, file)
+		}
+		loadedStock.ok = true
+	})
+	loadedStock.check(t)
+	return ref
+}
+
+// load gives the cluster a file, as docker save makes it.
+func load(t testing.TB, file string) {
+	t.Helper()
+	load := exec.Command("sh", "-c", os.Getenv("ENVOYSHIM_TEST_LOAD")+` "$0"`, file)
+	load.Dir = ".."
+	if out, err := load.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %v\n%s", load, err, out)
+	}
+}
+
+// loaded is an image that the first test that needs it gives to the cluster.
+type loaded struct {
 	once sync.Once
 	ok   bool
 }
+
+var loadedImage, loadedStock loaded
+
+func (l *loaded) check(t testing.TB) {
+	t.Helper()
+	if !l.ok {
+		t.Fatal("there is no image: see the first test that needed it")
+	}
+}
+
+const stockReference = "envoyshim.test/proxyv2:stock"
 
 func imageReference() string {
 	if ref := os.Getenv("ENVOYSHIM_TEST_IMAGE"); ref != "" {
@@ -79,7 +125,7 @@ func writeStockImage(t testing.TB, file string) {
 		},
 		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + sum}},
 	})
-	manifest := mustJSON(t, []map[string]any{{"Config": "config.json", "RepoTags": []string{"envoyshim.test/proxyv2:stock"}, "Layers": []string{"layer.tar"}}})
+	manifest := mustJSON(t, []map[string]any{{"Config": "config.json", "RepoTags": []string{stockReference}, "Layers": []string{"layer.tar"}}})
 
 	out, err := os.Create(file)
 	if err != nil {

@@ -82,11 +82,17 @@ func podManifest(t testing.TB, name string, replacements ...string) string {
 	if name != "injected" {
 		return yaml
 	}
+	return edited(t, yaml, "--image", clusterImage(t))
+}
+
+// edited returns what `inject` makes of a manifest.
+func edited(t testing.TB, yaml string, flags ...string) string {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "pod.yaml")
 	must(t, os.WriteFile(file, []byte(yaml), 0o644))
-	edited, err := exec.Command(kubectlCLI(t), "inject", "-f", file, "--image", clusterImage(t), "--env", "ENVOYSHIM_LOG_FORMAT=json").Output()
+	out, err := exec.Command(kubectlCLI(t), append([]string{"inject", "-f", file, "--env", "ENVOYSHIM_LOG_FORMAT=json"}, flags...)...).Output()
 	must(t, err)
-	return string(edited)
+	return string(out)
 }
 
 // startHeldPod makes a pod of test/cluster and returns when its Envoy is held.
@@ -202,14 +208,20 @@ func TestClusterPods(t *testing.T) {
 	}
 }
 
-// What istiod makes of a pod, in both forms.
-func TestClusterInjectedPods(t *testing.T) {
+// needsIstiod skips a test on a cluster that was not said to have one.
+func needsIstiod(t testing.TB) {
+	t.Helper()
 	if _, errors, err := kubectlAny(t, "get", "deployment", "istiod", "-n", "istio-system"); err != nil {
 		if os.Getenv("ENVOYSHIM_TEST_ISTIO") != "" {
 			t.Fatal(errors)
 		}
 		t.Skip("the cluster has no istiod in istio-system")
 	}
+}
+
+// What istiod makes of a pod, in both forms.
+func TestClusterInjectedPods(t *testing.T) {
+	needsIstiod(t)
 	namespace := clusterNamespace(t)
 	for _, c := range []struct{ native, interception, phase string }{
 		{"true", "NONE", "Pending"},

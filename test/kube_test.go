@@ -96,6 +96,39 @@ func TestClusterAttach(t *testing.T) {
 	}
 }
 
+// Where the image is a stock one, and a volume brings envoyshim, which is on nobody's PATH.
+func TestClusterAttachWithoutImage(t *testing.T) {
+	needsIstiod(t)
+	namespace := clusterNamespace(t)
+	b, err := os.ReadFile("cluster/injected.yaml")
+	must(t, err)
+	manifest := strings.NewReplacer("${NATIVE}", "false", "${INTERCEPTION}", "NONE", "${IMAGE}", clusterImage(t), "${PULL}", imagePullPolicy(),
+		"  annotations:\n", "  annotations:\n    sidecar.istio.io/proxyImage: "+clusterStockImage(t)+"\n").Replace(string(b))
+	apply(t, namespace, edited(t, manifest, "--no-image", "--shim-image", clusterImage(t)))
+	t.Cleanup(func() {
+		if t.Failed() {
+			about, _, _ := kubectlAny(t, "-n", namespace, "describe", "pod", "injected")
+			t.Log(about)
+		}
+		plugin(t, "resume", "-n", namespace, "injected").result()
+	})
+	kubectl(t, "-n", namespace, "wait", "--for=jsonpath={.status.phase}=Running", "pod/injected", "--timeout", clusterPatience.String())
+	told(t, "wait", "-n", namespace, "injected", "--for", "held", "--timeout", patience.String())
+	if _, _, err := kubectlAny(t, "-n", namespace, "exec", "injected", "-c", "istio-proxy", "--", "envoyshim", "status"); err == nil {
+		t.Fatal("envoyshim is on PATH in a stock image")
+	}
+	contains(t, told(t, "doctor", "-n", namespace, "injected"), "mode debug for envoy")
+
+	out := told(t, append([]string{"attach", "-n", namespace, "injected", "--gdb", "--elf", realEnvoy(t)}, batch("x/i $pc", "stepi", "disconnect")...)...)
+	contains(t, out, "=>", "_start")
+	_, port := attachTo(t, "-n", namespace, "injected")
+	for range 2 {
+		contains(t, gdb(t, realEnvoy(t), "target remote "+port, "x/i $pc", "disconnect"), "=>")
+	}
+	contains(t, told(t, "resume", "-n", namespace, "injected"), "running")
+	kubectl(t, "-n", namespace, "wait", "--for=condition=Ready", "pod/injected", "--timeout", clusterPatience.String())
+}
+
 // One port, one stream a client, again and again: a stream that breaks, as at a laptop that changes networks, is a lost client.
 func TestClusterAttachSurvivesBrokenStreams(t *testing.T) {
 	namespace := clusterNamespace(t)
@@ -359,6 +392,8 @@ func TestClusterErrors(t *testing.T) {
 	} {
 		apply(t, namespace, strings.NewReplacer(append(change, "name: plain", "name: "+name)...).Replace(plain))
 	}
+	apply(t, namespace, strings.NewReplacer("name: injected", "name: uninjected", `inject: "true"`, `inject: "false"`).
+		Replace(podManifest(t, "injected", "${NATIVE}", "true", "${INTERCEPTION}", "NONE")))
 	for _, pod := range []string{"offmode", "hidden"} {
 		kubectl(t, "-n", namespace, "wait", "--for=condition=Ready", "pod/"+pod, "--timeout", clusterPatience.String())
 	}
@@ -368,18 +403,21 @@ func TestClusterErrors(t *testing.T) {
 	kubectl(t, "-n", namespace, "wait", `--for=jsonpath={.status.containerStatuses[0].state.waiting.reason}=ErrImageNeverPull`, "pod/missing", "--timeout", clusterPatience.String())
 	kubectl(t, "-n", namespace, "wait", `--for=jsonpath={.status.containerStatuses[0].state.waiting.reason}=CrashLoopBackOff`, "pod/crashes", "--timeout", clusterPatience.String())
 	for args, want := range map[string][]string{
-		"attach offmode":                       {"nothing is held in container envoy of pod offmode: ENVOYSHIM_MODE is off there; "},
-		"attach pause":                         {"envoy, pid 1, is held without a debug port (mode pause) in container envoy of pod pause"},
-		"attach pause --via port-forward":      {"port-forward to container envoy of pod pause: nothing listens on port 2159 of the pod"},
-		"attach hidden":                        {"container envoy of pod hidden: no envoyshim there"},
-		"attach missing":                       {"container envoy of pod missing does not run yet: ErrImageNeverPull: "},
-		"attach crashes":                       {"container envoy of pod crashes does not run: CrashLoopBackOff, last ended with exit status 127; its log says: ", "event=failed"},
-		"attach nope":                          {`pods "nope" not found in namespace ` + namespace},
-		"resume deploy/nope":                   {`deployments.apps "nope" not found in namespace ` + namespace},
-		"status offmode -c nope":               {"pod offmode has no container nope that stays; it has envoy"},
-		"resume offmode":                       {"container envoy of pod offmode: no process is held in this container"},
-		"wait offmode --for held --timeout 1s": {"timed out after 1s: no process of pod offmode became held"},
-		"wait nope --for held --timeout 1s":    {"there is no such pod yet", "timed out after 1s: no process of pod nope became held"},
+		"attach offmode":                          {"nothing is held in container envoy of pod offmode: ENVOYSHIM_MODE is off there; "},
+		"attach pause":                            {"envoy, pid 1, is held without a debug port (mode pause) in container envoy of pod pause"},
+		"attach pause --via port-forward":         {"port-forward to container envoy of pod pause: nothing listens on port 2159 of the pod"},
+		"attach hidden":                           {"container envoy of pod hidden: no envoyshim there"},
+		"attach missing":                          {"container envoy of pod missing does not run yet: ErrImageNeverPull: "},
+		"attach crashes":                          {"container envoy of pod crashes does not run: CrashLoopBackOff, last ended with exit status 127; its log says: ", "event=failed"},
+		"attach uninjected":                       {"Istio did not inject pod uninjected: label the namespace istio-injection=enabled, or the pod sidecar.istio.io/inject=true, and start it again"},
+		"doctor uninjected":                       {"Istio did not inject pod uninjected: "},
+		"attach nope":                             {`pods "nope" not found in namespace ` + namespace},
+		"resume deploy/nope":                      {`deployments.apps "nope" not found in namespace ` + namespace},
+		"status offmode -c nope":                  {"pod offmode has no container nope that stays; it has envoy"},
+		"resume offmode":                          {"container envoy of pod offmode: no process is held in this container"},
+		"wait offmode --for held --timeout 1s":    {"timed out after 1s: no process of pod offmode became held"},
+		"wait uninjected --for held --timeout 1s": {"Istio did not inject pod uninjected: ", "timed out after 1s: no process of pod uninjected became held; Istio did not inject pod uninjected: "},
+		"wait nope --for held --timeout 1s":       {"there is no such pod yet", "timed out after 1s: no process of pod nope became held"},
 	} {
 		r := plugin(t, append(strings.Fields(args), "-n", namespace)...).result()
 		if r.code != 1 || r.stdout != "" {
