@@ -96,6 +96,27 @@ func TestClusterAttach(t *testing.T) {
 	}
 }
 
+// What attach starts and prints is what the mode serves.
+func TestClusterAttachByMode(t *testing.T) {
+	namespace := clusterNamespace(t)
+	plain := podManifest(t, "plain")
+	for _, mode := range []string{"lldb-platform", "dlv"} {
+		apply(t, namespace, strings.NewReplacer("name: plain", "name: "+mode, "{name: ENVOYSHIM_MODE, value: debug}",
+			"{name: ENVOYSHIM_MODE, value: "+mode+"}\n    - {name: ENVOYSHIM_LISTEN, value: '127.0.0.1:21590'}").Replace(plain))
+		kubectl(t, "-n", namespace, "wait", "--for=jsonpath={.status.phase}=Running", "pod/"+mode, "--timeout", clusterPatience.String())
+		told(t, "wait", "-n", namespace, mode, "--for", "held", "--timeout", patience.String())
+	}
+	out := told(t, "attach", "-n", namespace, "dlv", "--print")
+	contains(t, out, "\nkubectl envoyshim attach --listen 127.0.0.1:2159 -n "+namespace+" -c envoy dlv\ndlv connect 127.0.0.1:2159")
+	lacks(t, out, "gdb", "lldb")
+	lacks(t, told(t, "attach", "-n", namespace, "lldb-platform", "--print"), "gdb -ex")
+	// At the number of the pod's port, where the platform has lldb come again.
+	out = told(t, "attach", "-n", namespace, "lldb-platform", "--lldb", "--elf", realEnvoy(t), "--", "-x", "-b", "-o", "bt", "-o", "process detach")
+	contains(t, out, "Connected: yes", "stop reason = ", "detached")
+	kubectl(t, "-n", namespace, "wait", "--for=condition=Ready", "pod/lldb-platform", "--timeout", clusterPatience.String())
+	told(t, "resume", "-n", namespace, "dlv")
+}
+
 // Where the image is a stock one, and a volume brings envoyshim, which is on nobody's PATH.
 func TestClusterAttachWithoutImage(t *testing.T) {
 	needsIstiod(t)

@@ -11,7 +11,7 @@ type statusCommand struct {
 	podFlags
 	All  bool   `name:"all-namespaces" short:"A" help:"The pods of all namespaces."`
 	JSON bool   `name:"json" help:"Print JSON: an array, one object a process, as envoyshim status prints in the container; without POD one object a container."`
-	Pod  string `arg:"" optional:"" name:"pod" help:"POD, or deploy/NAME, sts/NAME and so on; else all pods whose spec sets an ENVOYSHIM_ variable."`
+	Pod  string `arg:"" optional:"" name:"pod" help:"POD, or deploy/NAME, sts/NAME and so on; else all pods whose spec sets an ENVOYSHIM_ variable, and those that Istio should have injected."`
 }
 
 func (c *statusCommand) Run(s *command.Streams) error {
