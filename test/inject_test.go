@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -18,6 +19,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/envoyshim/envoyshim/images/manifest"
+	"github.com/envoyshim/envoyshim/launcher"
 )
 
 const debugImage = "registry.example/istio/proxyv2:1.27.1-debug"
@@ -545,6 +547,46 @@ func TestInjectModes(t *testing.T) {
 	slices.Sort(manifests)
 	if shims = slices.Compact(shims); !slices.Equal(shims, manifests) {
 		t.Errorf("manifests: %v; the shim: %v", manifests, shims)
+	}
+}
+
+// TestInjectValues: --env and --mode refuse the values that the shim refuses, with which the pod would run undebugged, and no others.
+func TestInjectValues(t *testing.T) {
+	candidates := []string{
+		"", "0", "1", "t", "true", "false", "yes", "TRUE", "10m", "90s", "1h30m", "5", "-1s", "10 m", "run", "exit", "Run", "debug", "info", "warn", "warning", "error",
+		"console", "json", "text", "-l trace", "'a b'", "'a", "a|b", "a;b", `a\ b`, "/x", "envoy=1", "envoy=true",
+	}
+	variables := reflect.TypeFor[launcher.Variables]()
+	checked, refused := 0, 0
+	for _, field := range reflect.VisibleFields(variables) {
+		name := field.Tag.Get("env")
+		if name == "" || name == "ENVOYSHIM_MODE" || name == "ENVOYSHIM_LISTEN" {
+			continue
+		}
+		for _, mode := range []string{"debug", "pause", "envoy=pause,pilot-agent=dlv"} {
+			for _, value := range candidates {
+				shims := launcher.Variables{Flags: launcher.Flags{Mode: mode}}
+				reflect.ValueOf(&shims).Elem().FieldByIndex(field.Index).SetString(value)
+				_, want := shims.For("envoy")
+				_, err := manifest.Inject("f", "", manifest.Options{Mode: mode, Env: []string{name + "=" + value}})
+				if got := !errors.Is(err, manifest.ErrNothing); got != (want != nil) {
+					t.Errorf("%s=%q in mode %s: inject says %v; the shim %v", name, value, mode, err, want)
+				} else if got {
+					refused++
+					contains(t, err.Error(), name, strconv.Quote(value))
+				}
+				checked++
+			}
+		}
+	}
+	if refused == 0 || refused == checked {
+		t.Errorf("%d refused of %d", refused, checked)
+	}
+	for _, mode := range []string{"debug", "envoy=gdb", "envoy=debug,pilot-agent=dlv", "envoy=debug,pause", "=debug", "debug,gdb", "Debug", "trace", "envoy=pauze"} {
+		_, want := launcher.Flags{Mode: mode}.For("envoy")
+		if _, err := manifest.Inject("f", "", manifest.Options{Mode: mode}); errors.Is(err, manifest.ErrNothing) != (want == nil) {
+			t.Errorf("mode %s: inject says %v; the shim %v", mode, err, want)
+		}
 	}
 }
 

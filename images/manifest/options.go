@@ -31,12 +31,6 @@ const DefaultPort = "2159"
 // modes are the names that the shim takes. Its own list is Linux's; a test compares them.
 var modes = []string{"off", "pause", "debug", "gdb", "lldb", "lldb-platform", "dlv"}
 
-// variables are those of the shim that --env may set, without their prefix. A test compares them, too.
-var variables = []string{
-	"REAL", "TARGET", "GDBSERVER", "LLDB_SERVER", "HOLD_TIMEOUT", "ON_FAILURE", "HOLD_ON_CRASH", "ENVOY_LOG_LEVEL", "ENVOY_COMPONENT_LOG_LEVEL",
-	"ENVOY_FINE_GRAIN_LOG", "ENVOY_ARGS", "TLS_DIR", "INSECURE", "LOG_LEVEL", "LOG_FORMAT",
-}
-
 // Modes are the names that [Options].Mode takes.
 func Modes() []string { return slices.Clone(modes) }
 
@@ -49,12 +43,18 @@ var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // check looks at what needs no manifest.
 func (o Options) check() error {
+	if !isValue(o.Mode) {
+		return fmt.Errorf("mode %q: allowed: one mode, or a list NAME=MODE,NAME=MODE", o.Mode)
+	}
 	for _, mode := range values(o.Mode) {
 		if !slices.Contains(modes, mode) {
 			return fmt.Errorf("mode %q: allowed: %s, or a list by name (envoy=debug,pilot-agent=dlv)", mode, strings.Join(modes, ", "))
 		}
 	}
 	if o.Listen != "" {
+		if !isValue(o.Listen) {
+			return fmt.Errorf("--listen %q: give one address, or a list NAME=HOST:PORT,NAME=HOST:PORT", o.Listen)
+		}
 		for _, listen := range values(o.Listen) {
 			if err := o.checkListen(listen); err != nil {
 				return err
@@ -62,16 +62,18 @@ func (o Options) check() error {
 		}
 	}
 	for _, env := range o.Env {
-		name, value, ok := strings.Cut(env, "=")
+		key, value, ok := strings.Cut(env, "=")
 		switch {
-		case !ok || !envName.MatchString(name):
+		case !ok || !envName.MatchString(key):
 			return fmt.Errorf("--env %q: give NAME=VALUE", env)
-		case slices.Contains([]string{prefix + "MODE", prefix + "LISTEN"}, name):
-			return fmt.Errorf("--env %s: use --%s", name, strings.ToLower(strings.TrimPrefix(name, prefix)))
-		case strings.HasPrefix(name, prefix) && !slices.Contains(variables, strings.TrimPrefix(name, prefix)):
-			return fmt.Errorf("--env %s: envoyshim has no such variable; allowed: %s%s", name, prefix, strings.Join(variables, ", "+prefix))
+		case slices.Contains([]string{prefix + "MODE", prefix + "LISTEN"}, key):
+			return fmt.Errorf("--env %s: use --%s", key, strings.ToLower(strings.TrimPrefix(key, prefix)))
 		case strings.ContainsAny(value, "\r\n"):
-			return fmt.Errorf("--env %s: a line break would become a space on its way into the pod", name)
+			return fmt.Errorf("--env %s: a line break would become a space on its way into the pod", key)
+		case strings.HasPrefix(key, prefix):
+			if err := o.checkVariable(key, value); err != nil {
+				return err
+			}
 		}
 	}
 	if o.OnlyUID != "" {
@@ -99,7 +101,7 @@ func (o Options) checkListen(listen string) error {
 		return fmt.Errorf("--listen %q: Istio uses port %s in the pod; take another", listen, port)
 	case isLoopback(host):
 		return nil
-	case !o.has("ENVOYSHIM_TLS_DIR") && !o.has("ENVOYSHIM_INSECURE"):
+	case o.value(prefix+"TLS_DIR") == "" && !o.says(prefix+"INSECURE"):
 		return fmt.Errorf("--listen %q: a debug port has no authentication: listen on 127.0.0.1, or add --env ENVOYSHIM_TLS_DIR=DIR for mutual TLS, "+
 			"or --env ENVOYSHIM_INSECURE=true to open it to everybody who reaches it", listen)
 	case number == 0:
@@ -113,8 +115,17 @@ func isLoopback(host string) bool {
 	return host == "localhost" || err == nil && address.IsLoopback()
 }
 
-func (o Options) has(name string) bool {
-	return slices.ContainsFunc(o.Env, func(env string) bool { return strings.HasPrefix(env, name+"=") })
+// isValue reports one value, or a list of them by name.
+func isValue(s string) bool {
+	if !strings.Contains(s, "=") {
+		return !strings.Contains(s, ",")
+	}
+	for item := range strings.SplitSeq(s, ",") {
+		if name, _, ok := strings.Cut(item, "="); !ok || strings.TrimSpace(name) == "" {
+			return false
+		}
+	}
+	return true
 }
 
 // values are the values of "VALUE" or of "NAME=VALUE,NAME=VALUE".
@@ -153,7 +164,7 @@ func (o Options) OpenPorts() []string {
 
 // isOff reports that nothing is ever held.
 func (o Options) isOff() bool {
-	return !slices.ContainsFunc(values(o.Mode), func(mode string) bool { return mode != "off" }) && !o.has("ENVOYSHIM_HOLD_ON_CRASH")
+	return !slices.ContainsFunc(values(o.Mode), func(mode string) bool { return mode != "off" }) && !o.says(holdOnCrash)
 }
 
 // env are the variables that the shim is to find, in order. Off needs none, and leaves none.
@@ -164,7 +175,7 @@ func (o Options) env() [][2]string {
 		if o.Listen != "" {
 			env = append(env, [2]string{"ENVOYSHIM_LISTEN", o.Listen})
 		}
-		if names := names(o.Mode); names != "" && names != "envoy" && !o.has("ENVOYSHIM_TARGET") {
+		if names := names(o.Mode); names != "" && names != "envoy" && o.value(prefix+"TARGET") == "" {
 			env = append(env, [2]string{"ENVOYSHIM_TARGET", names})
 		}
 	}
