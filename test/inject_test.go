@@ -590,6 +590,17 @@ func TestInjectValues(t *testing.T) {
 	}
 }
 
+// TestInjectImages: what no registry could have is refused here, not by the kubelet.
+func TestInjectImages(t *testing.T) {
+	for _, image := range []string{"foo/Bad Image", "foo/Bad", "a b", "foo/bar:", "foo/bar@sha256:12"} {
+		for flag, o := range map[string]manifest.Options{"--image": {Mode: "debug", Image: image}, "--shim-image": {Mode: "debug", ShimImage: image}} {
+			if _, err := manifest.Inject("f", application, o); err == nil || !strings.HasPrefix(err.Error(), flag+" "+strconv.Quote(image)+": ") {
+				t.Errorf("%s %q: %v", flag, image, err)
+			}
+		}
+	}
+}
+
 func readFile(t *testing.T, name string) string {
 	t.Helper()
 	b, err := os.ReadFile(name)

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/google/go-containerregistry/pkg/name"
 )
 
 // Options are what is to be done to the pods of a manifest.
@@ -79,6 +81,11 @@ func (o Options) check() error {
 	if o.OnlyUID != "" {
 		if uid, err := strconv.ParseUint(o.OnlyUID, 10, 31); err != nil || uid == 0 || o.OnlyUID == proxyUID {
 			return fmt.Errorf("--only-uid %q: give the numeric user id of the application, neither 0 nor %s, which is Envoy's own", o.OnlyUID, proxyUID)
+		}
+	}
+	for _, image := range []struct{ flag, reference string }{{"--image", o.Image}, {"--shim-image", o.ShimImage}} {
+		if _, err := name.ParseReference(image.reference); image.reference != "" && err != nil {
+			return fmt.Errorf("%s %q: no reference of an image; give one such as registry.example/istio/proxyv2:debug, in small letters", image.flag, image.reference)
 		}
 	}
 	if o.Image != "" && o.ShimImage != "" {
