@@ -521,6 +521,39 @@ func TestInjectFiles(t *testing.T) {
 	}
 }
 
+// TestInjectDiff: patch takes what --diff prints, in both directions and at the very lines; and its hunks are where diff has them.
+func TestInjectDiff(t *testing.T) {
+	files, err := filepath.Glob("../images/manifest/testdata/*.*")
+	must(t, err)
+	several, hunk := 0, regexp.MustCompile("(?m)^@@ .* @@$")
+	for _, file := range files {
+		if strings.HasSuffix(file, ".injected") {
+			continue
+		}
+		flags := []string{"inject", "-f", file, "--image", debugImage}
+		before, after := readFile(t, file), ours(t, readFile(t, file), "--image", debugImage)
+		said := cachingTool(t, t.TempDir(), append(flags, "--diff")...).stdout + "\n"
+		dir := t.TempDir()
+		was, is, edit := filepath.Join(dir, "was"), filepath.Join(dir, "is"), filepath.Join(dir, "diff")
+		must(t, os.WriteFile(was, []byte(before), 0o644))
+		must(t, os.WriteFile(is, []byte(after), 0o644))
+		must(t, os.WriteFile(edit, []byte(said), 0o644))
+		theirs, _ := runAny(t, "diff", "-u", was, is)
+		equal(t, file+": hunks", hunk.FindAllString(said, -1), hunk.FindAllString(theirs, -1))
+		several = max(several, strings.Count(said, "\n@@ "))
+		for _, direction := range [][]string{{was}, {"--reverse", is}} {
+			out := run(t, append([]string{"patch", "--binary", "--fuzz=0", "--input=" + edit}, direction...)...)
+			lacks(t, out, "offset", "fuzz", "FAILED")
+		}
+		if readFile(t, was) != after || readFile(t, is) != before {
+			t.Errorf("%s: patch makes something else of\n%s", file, said)
+		}
+	}
+	if several < 3 {
+		t.Errorf("no manifest has more than %d hunks", several)
+	}
+}
+
 // TestInjectModes: the modes and variables that manifests may name are those that the shim takes.
 func TestInjectModes(t *testing.T) {
 	out, status := runAny(t, cli(t), "run", "--mode", "nonsense", "--on-failure", "exit", "--", "/bin/true")

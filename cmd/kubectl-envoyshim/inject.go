@@ -7,9 +7,6 @@ import (
 	"os"
 	"strings"
 
-	"github.com/aymanbagabas/go-udiff"
-	"github.com/mattn/go-isatty"
-
 	"github.com/envoyshim/envoyshim/images"
 	"github.com/envoyshim/envoyshim/images/manifest"
 	"github.com/envoyshim/envoyshim/internal/command"
@@ -59,7 +56,7 @@ func (c *injectCommand) Run(s *command.Streams) error {
 		whole = whole || result.WholeTable
 		switch {
 		case c.Diff:
-			out.WriteString(coloured(s.Out, udiff.Unified(label, label+" (injected)", text, result.Text)))
+			out.WriteString(coloured(s.Out, unified(label, label+" (injected)", text, result.Text)))
 		case !c.InPlace:
 			join(&out, result.Text)
 		case result.Text != text:
@@ -157,29 +154,4 @@ func (c *injectCommand) writeRules(whole bool) error {
 	}
 	rules.V6 = true
 	return os.WriteFile(c.Rules+".v6", []byte(rules.String()), 0o644)
-}
-
-// coloured colours a diff on a terminal (no-color.org).
-func coloured(out io.Writer, diff string) string {
-	file, ok := out.(*os.File)
-	if !ok || !isatty.IsTerminal(file.Fd()) || os.Getenv("NO_COLOR") != "" {
-		return diff
-	}
-	var b strings.Builder
-	for line := range strings.Lines(diff) {
-		colour := ""
-		switch line[0] {
-		case '-':
-			colour = "\x1b[31m"
-		case '+':
-			colour = "\x1b[32m"
-		case '@':
-			colour = "\x1b[36m"
-		}
-		if colour != "" {
-			line = colour + strings.TrimSuffix(line, "\n") + "\x1b[0m\n"
-		}
-		b.WriteString(line)
-	}
-	return b.String()
 }
