@@ -61,6 +61,30 @@ func TestOnlyUIDRule(t *testing.T) {
 	run(t, "unshare", "--net", "bash", "-ec", "ip6tables-restore "+wholeTable(t)+".v6; ip6tables-restore --noflush --test "+rules+".v6")
 }
 
+// TestOnlyUIDWrites: rules are written where they are needed, and not to show a diff.
+func TestOnlyUIDWrites(t *testing.T) {
+	dir := t.TempDir()
+	file, rules := filepath.Join(dir, "app.yaml"), filepath.Join(dir, "rules")
+	must(t, os.WriteFile(file, []byte(application), 0o644))
+	for _, c := range []struct {
+		file, says string
+		writes     bool
+		flags      []string
+	}{
+		{"../images/manifest/testdata/user.yaml", "no rules are needed, Istio's annotations say it all; " + rules + " is not written", false, nil},
+		{file, "rules are needed; without --diff they go to " + rules, false, []string{"--diff"}},
+		{file, "apply " + rules + " in the pod's network namespace", true, nil},
+	} {
+		out := run(t, append([]string{kubectlCLI(t), "inject", "-f", c.file, "--image", debugImage, "--only-uid", "1000", "--rules", rules}, c.flags...)...)
+		contains(t, out, "envoyshim: ", c.says)
+		for _, name := range []string{rules, rules + ".v6"} {
+			if _, err := os.Stat(name); (err == nil) != c.writes {
+				t.Errorf("%s %v: %s: %v", c.file, c.flags, name, err)
+			}
+		}
+	}
+}
+
 func wholeTable(t *testing.T) string {
 	t.Helper()
 	return rulesFor(t, readFile(t, "../images/manifest/testdata/fortio-server.yaml"))

@@ -36,7 +36,9 @@ func (c *injectCommand) Run(s *command.Streams) error {
 	}
 	var out strings.Builder
 	written := map[string]string{}
-	found, whole := false, false
+	found := false
+	rules := manifest.Rules{UID: c.OnlyUID, Ports: manifest.Options{Listen: c.Listen}.OpenPorts()}
+	var rulesFor []string
 	for _, name := range c.Files {
 		text, label, err := read(s, name)
 		if err != nil {
@@ -50,10 +52,8 @@ func (c *injectCommand) Run(s *command.Streams) error {
 		for _, warning := range result.Warnings {
 			fmt.Fprintf(s.Err, "envoyshim: %s: %s\n", label, warning)
 		}
-		if err := c.checkRules(s, result.RulesFor); err != nil {
-			return err
-		}
-		whole = whole || result.WholeTable
+		rulesFor = append(rulesFor, result.RulesFor...)
+		rules.Whole = rules.Whole || result.WholeTable
 		switch {
 		case c.Diff:
 			out.WriteString(coloured(s.Out, unified(label, label+" (injected)", text, result.Text)))
@@ -66,10 +66,8 @@ func (c *injectCommand) Run(s *command.Streams) error {
 	if !found {
 		return manifest.ErrNothing
 	}
-	if c.Rules != "" {
-		if err := c.writeRules(whole); err != nil {
-			return err
-		}
+	if err := c.writeRules(s, rules, rulesFor); err != nil {
+		return err
 	}
 	for name, text := range written { // once all of them are known to be right
 		if err := wholefile.Write(name, []byte(text), 0o644); err != nil {
@@ -135,23 +133,28 @@ func join(out *strings.Builder, text string) {
 	out.WriteString(text)
 }
 
-func (c *injectCommand) checkRules(s *command.Streams, workloads []string) error {
+// writeRules writes them where workloads need them.
+func (c *injectCommand) writeRules(s *command.Streams, rules manifest.Rules, workloads []string) error {
+	of := strings.Join(workloads, ", ")
 	switch {
+	case len(workloads) == 0 && c.Rules == "":
+		return nil
 	case len(workloads) == 0:
+		fmt.Fprintf(s.Err, "envoyshim: no rules are needed, Istio's annotations say it all; %s is not written\n", c.Rules)
 		return nil
 	case c.Rules == "":
 		return fmt.Errorf("user %s of %s: Istio's annotations tell users apart only by a group of their own (runAsUser, runAsGroup); "+
-			"add --rules FILE for iptables rules that do it", c.OnlyUID, strings.Join(workloads, ", "))
+			"add --rules FILE for iptables rules that do it", c.OnlyUID, of)
+	case c.Diff:
+		fmt.Fprintf(s.Err, "envoyshim: %s: rules are needed; without --diff they go to %s\n", of, c.Rules)
+		return nil
 	}
-	fmt.Fprintf(s.Err, "envoyshim: %s: apply %s in the pod's network namespace, after istio-init; the file says how\n", strings.Join(workloads, ", "), c.Rules)
+	for _, file := range []string{c.Rules, c.Rules + ".v6"} {
+		if err := os.WriteFile(file, []byte(rules.String()), 0o644); err != nil {
+			return err
+		}
+		rules.V6 = true
+	}
+	fmt.Fprintf(s.Err, "envoyshim: %s: apply %s in the pod's network namespace, after istio-init; the file says how\n", of, c.Rules)
 	return nil
-}
-
-func (c *injectCommand) writeRules(whole bool) error {
-	rules := manifest.Rules{UID: c.OnlyUID, Ports: manifest.Options{Listen: c.Listen}.OpenPorts(), Whole: whole}
-	if err := os.WriteFile(c.Rules, []byte(rules.String()), 0o644); err != nil {
-		return err
-	}
-	rules.V6 = true
-	return os.WriteFile(c.Rules+".v6", []byte(rules.String()), 0o644)
 }
