@@ -407,6 +407,7 @@ func TestIDERealEnvoy(t *testing.T) {
 
 // Of processes without a build-id, and of several, it says what can be said.
 func TestIDEStatus(t *testing.T) {
+	const noStatus = "envoyshim: read the status: it is none; give what `kubectl envoyshim status --json` prints, or `envoyshim status --json` in the container\n"
 	id := strings.TrimSpace(run(t, "sh", "-c", "readelf -nW '"+bazelStandin(t)+"' | sed -n 's/.*Build ID: //p'"))
 	for status, want := range map[string]string{
 		`[{"build_id":"` + id + `"}]`:                                    "",
@@ -414,9 +415,19 @@ func TestIDEStatus(t *testing.T) {
 		`[{"state":"held"}]`:                                             "warning: the ELF in the pod has no build-id",
 		`[{"build_id":"00"}]`:                                            "is of another build than the ELF in the pod",
 		`[{"build_id":"` + id + `","state":"exited"}]`:                   "no process is under envoyshim there",
-		`[]`:                  "no process is under envoyshim there",
-		`{"build_id":"00"}`:   "it is what `envoyshim status --json` prints in the container",
-		"error: unauthorized": "it is what `envoyshim status --json` prints in the container",
+		`[]`: "no process is under envoyshim there",
+		`[{"namespace":"n","processes":[{"build_id":"` + id + `"}]},{"problem":"x","processes":[]}]`: "",
+		`[{"namespace":"n","processes":[{"build_id":"00","exe":"/e","state":"held"}]}]`:              "is of another build than the ELF in the pod",
+		`[{"namespace":"n","processes":[{"build_id":"` + id + `","state":"exited"}]}]`:               "no process is under envoyshim there",
+		`[{"namespace":"n","pod":"p"}]`: noStatus,
+		`[{"processes":{}}]`:            noStatus,
+		`[{"build_id":1}]`:              noStatus,
+		`["held"]`:                      noStatus,
+		`[{}]`:                          noStatus,
+		`[null]`:                        noStatus,
+		`{"build_id":"00"}`:             noStatus,
+		"error: unauthorized":           noStatus,
+		"":                              noStatus,
 	} {
 		cmd := exec.Command(kubectlCLI(t), "ide", "gdb", "--elf", bazelStandin(t), "--source-map", "/", "--status", "-")
 		cmd.Stdin = strings.NewReader(status)

@@ -28,7 +28,7 @@ type sessionFlags struct {
 	Breakpoints []string `name:"breakpoints" complete:"breakpoints" placeholder:"SET" help:"startup: Envoy::MainCommon::main; syscalls: those of Envoy itself, OsSysCallsImpl; epoll: those of libevent. All three may be given."`
 	SourceMap   []string `name:"source-map" complete:"file" sep:"none" placeholder:"FROM=TO" help:"Where the sources are that the build had elsewhere, or only TO: for Bazel's directories that the ELF names, as /proc/self/cwd."`
 	PodBuildID  string   `name:"pod-build-id" placeholder:"ID" help:"The build-id of the ELF in the pod, which --elf must have, too."`
-	Status      string   `name:"status" complete:"file" placeholder:"FILE" help:"The same from what 'envoyshim status --json' printed in the container; - is standard input."`
+	Status      string   `name:"status" complete:"file" placeholder:"FILE" help:"The same from what 'kubectl envoyshim status --json' printed; - is standard input."`
 }
 
 type vscodeCommand struct {

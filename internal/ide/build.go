@@ -84,11 +84,33 @@ type Held struct {
 	State   string `json:"state"`
 }
 
-// ReadStatus reads what `envoyshim status --json` printed: processes that still live.
+// errNoStatus is what is not read for a status.
+var errNoStatus = errors.New("read the status: it is none; give what `kubectl envoyshim status --json` prints, or `envoyshim status --json` in the container")
+
+// ReadStatus reads what `envoyshim status --json` printed, or `kubectl envoyshim status --json`, which without a pod has the processes in one
+// object a container: processes that still live.
 func ReadStatus(from io.Reader) ([]Held, error) {
+	text, err := io.ReadAll(from)
+	if err != nil {
+		return nil, fmt.Errorf("read the status: %w", err)
+	}
+	var items []struct {
+		Held
+		Processes *[]Held `json:"processes"`
+	}
+	if json.Unmarshal(text, &items) != nil { // the error would name types of Go
+		return nil, errNoStatus
+	}
 	var all []Held
-	if err := json.NewDecoder(from).Decode(&all); err != nil {
-		return nil, fmt.Errorf("read the status: %w; it is what `envoyshim status --json` prints in the container", err)
+	for _, item := range items {
+		switch {
+		case item.Processes != nil:
+			all = append(all, *item.Processes...)
+		case item.Held == Held{}:
+			return nil, errNoStatus
+		default:
+			all = append(all, item.Held)
+		}
 	}
 	all = slices.DeleteFunc(all, func(h Held) bool { return h.State == "exited" })
 	if len(all) == 0 {
