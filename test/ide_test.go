@@ -486,6 +486,40 @@ func TestIDEPathsWithSpaces(t *testing.T) {
 	s.runsOn(admin)
 }
 
+// A launch.json is made where none is, with its directory; what cannot be done is said of that file, in the user's terms.
+func TestIDEMergeMakes(t *testing.T) {
+	dir := t.TempDir()
+	merge := func(file string) (string, int) {
+		return runAny(t, kubectlCLI(t), "ide", "vscode", "--elf", standin(t), "--source-map", "/", "--merge", file)
+	}
+	fresh := filepath.Join(dir, "project", ".vscode", "launch.json")
+	out, code := merge(fresh)
+	if made, err := os.ReadFile(fresh); code != 0 || err != nil || !json.Valid(made) {
+		t.Fatalf("%d %v\n%s%s", code, err, out, made)
+	}
+	for _, nothing := range []string{"", " \n\t\n"} {
+		file := filepath.Join(dir, "launch.json")
+		must(t, os.WriteFile(file, []byte(nothing), 0o644))
+		if out, code := merge(file); code != 0 || readFile(t, file) != readFile(t, fresh) {
+			t.Errorf("%q: %d\n%s%s", nothing, code, out, readFile(t, file))
+		}
+	}
+	damaged := filepath.Join(dir, "damaged.json")
+	must(t, os.WriteFile(damaged, []byte("{\"configurations\": [}"), 0o644))
+	full := "/proc/launch.json" // a directory that takes no files
+	for file, want := range map[string]string{
+		damaged:                  "envoyshim: merge into " + damaged + ": it is no JSON with comments: line 1, column ",
+		damaged + "/launch.json": "envoyshim: open " + damaged + "/launch.json: not a directory\n",
+		full:                     "envoyshim: write " + full + ": ",
+	} {
+		out, code := merge(file)
+		if code != 1 || !strings.Contains(out, want) || strings.Count(out, "envoyshim: ") != 1 {
+			t.Errorf("%s: %d\n%s", file, code, out)
+		}
+		lacks(t, out, "hujson", "/.launch")
+	}
+}
+
 func TestIDEUsage(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "missing")
 	for want, c := range map[string]struct {

@@ -1,10 +1,12 @@
 package ide
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/tailscale/hujson"
@@ -13,12 +15,15 @@ import (
 )
 
 // Merge writes the session's entries into a launch.json: in place of those of the same names, else behind the others. All else stays byte for byte,
-// comments and trailing commas too. A file that is not there is made.
+// comments and trailing commas too. A file that is not there, or empty, is made, and its directory.
 func (s Session) Merge(file string) error {
 	old, err := os.ReadFile(file)
 	var merged []byte
 	switch {
-	case errors.Is(err, os.ErrNotExist):
+	case errors.Is(err, os.ErrNotExist), err == nil && len(bytes.TrimSpace(old)) == 0:
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			return err
+		}
 		if merged, err = s.VSCode(); err != nil {
 			return err
 		}
@@ -36,7 +41,7 @@ func (s Session) Merge(file string) error {
 func (s Session) mergeInto(text []byte) ([]byte, error) {
 	document, err := hujson.Parse(text)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("it is no JSON with comments: %s", strings.TrimPrefix(err.Error(), "hujson: "))
 	}
 	list, err := configurations(&document)
 	if err != nil {

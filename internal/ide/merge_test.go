@@ -119,7 +119,7 @@ func TestMergeMakesTheFile(t *testing.T) {
 
 // What is no launch.json stays as it is.
 func TestMergeRefuses(t *testing.T) {
-	for _, text := range []string{"", "[]", "{}", `{"configurations":{}}`, `{"configurations":[}`, "nonsense"} {
+	for _, text := range []string{"[]", "{}", `{"configurations":{}}`, `{"configurations":[}`, "nonsense"} {
 		file := filepath.Join(t.TempDir(), "launch.json")
 		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 			t.Fatal(err)

@@ -3,6 +3,7 @@ package wholefile
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -16,6 +17,19 @@ func Write(path string, content []byte, perm os.FileMode) error {
 	if info, err := os.Stat(path); err == nil {
 		perm = info.Mode().Perm()
 	}
+	if err := write(path, content, perm); err != nil {
+		var at *fs.PathError
+		if link := (*os.LinkError)(nil); errors.As(err, &link) {
+			err = link.Err
+		} else if errors.As(err, &at) {
+			err = at.Err
+		}
+		return &fs.PathError{Op: "write", Path: path, Err: err} // the temporary file is nobody's business
+	}
+	return nil
+}
+
+func write(path string, content []byte, perm os.FileMode) error {
 	made, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-")
 	if err != nil {
 		return err
