@@ -23,17 +23,17 @@ func builtFile() (string, error) {
 	return filepath.Join(dir, "envoyshim", "built.json"), err
 }
 
-// Remember keeps which image was made of which.
-func Remember(base, image Place) error {
-	if image.name == "" {
+// Remember keeps of which base the result was made, once it is written where clusters know it by a name: not in an OCI layout.
+func (r *Result) Remember() error {
+	if r.named == "" {
 		return nil
 	}
 	path, err := builtFile()
 	if err != nil {
 		return err
 	}
-	all := slices.DeleteFunc(readBuilt(), func(b built) bool { return b.Image == image.name })
-	all = append(all, built{base.name, image.name})
+	all := slices.DeleteFunc(readBuilt(), func(b built) bool { return b.Image == r.named })
+	all = append(all, built{r.base, r.named})
 	content, err := json.Marshal(all[max(0, len(all)-mostBuilt):])
 	if err != nil {
 		return err

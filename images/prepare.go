@@ -34,7 +34,9 @@ type Result struct {
 
 	image   v1.Image      // of one platform, or nil
 	index   v1.ImageIndex // of several, or nil
+	base    string        // the base's own name, "" when it has none
 	name    string        // the image's name in a tar, when none is given
+	named   string        // the one that it was written under, "" in an OCI layout
 	scratch string
 }
 
@@ -57,7 +59,7 @@ func Prepare(ctx context.Context, o Options) (r *Result, err error) {
 	if err != nil {
 		return nil, err
 	}
-	r.name = debugName(base.name)
+	r.base, r.name = base.name, debugName(base.name)
 	found, err := r.choose(base, o)
 	if err != nil {
 		return nil, err

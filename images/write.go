@@ -35,6 +35,7 @@ func (r *Result) Write(ctx context.Context, p Place, insecure bool, progress Pro
 	if p.kind == inOCI {
 		return r.writeLayout(p)
 	}
+	r.named = p.name
 	updates, done := progress.updates("write " + r.Tag)
 	defer done()
 	if p.kind == inRegistry {

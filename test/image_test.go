@@ -755,4 +755,22 @@ func TestInjectTakesWhatWasBuilt(t *testing.T) {
 			t.Errorf("twice:\n%s\nonce:\n%s", twice.stdout, got.stdout)
 		}
 	}
+	// In a tar the name is the one inside, of the base, too; what lies in an OCI layout no cluster knows.
+	small := smallBase(t, v1.Config{Entrypoint: []string{"/usr/local/bin/envoy"}}, []entryOf{{name: "usr/local/bin/envoy", from: fixture(t, "bin/test/goprog")}})
+	dir := t.TempDir()
+	saveImage(t, small, dir+"/base.tar", host+"/proxy:1")
+	for _, c := range []struct{ tag, want string }{
+		{"tar:" + dir + "/a.tar", host + "/proxy:1-debug"},
+		{"tar:" + dir + "/b.tar:" + host + "/named:debug", host + "/named:debug"},
+		{dir + "/c.tar", host + "/proxy:1-debug"},
+		{"oci:" + dir + "/layout:1", host + "/proxy:1-debug"},
+	} {
+		made := cachingTool(t, cache, "image", "build", "--base", dir+"/base.tar", "--tag", c.tag)
+		if made.code != 0 {
+			t.Fatal(made.stderr)
+		}
+		for _, file := range []string{application, plain} {
+			contains(t, cachingTool(t, cache, "inject", "-f", file).stderr, "the image is "+c.want+", which you have built")
+		}
+	}
 }

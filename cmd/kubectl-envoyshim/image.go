@@ -88,9 +88,7 @@ func (c *buildCommand) Run(s *command.Streams) error {
 	if err != nil {
 		return plainly(err)
 	}
-	if base, err := images.ParsePlace(c.Base); err == nil {
-		_ = images.Remember(base, tag) // else inject asks for it
-	}
+	_ = result.Remember() // else inject asks for it
 	return c.show(s, result)
 }
 
