@@ -367,3 +367,35 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 }
+
+// TestForeignRecord: a record that somebody else has written into a manifest is not obeyed, in whatever part.
+func TestForeignRecord(t *testing.T) {
+	const pod = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: p\n  annotations:\n    a: b\n    envoyshim.io/inject: '%s'\nspec:\n" +
+		"  serviceAccountName: s\n  containers:\n  - name: app\n    image: a\n    securityContext: {runAsNonRoot: true}\n"
+	for record, foreign := range map[string]string{
+		`{"added":["spec/containers/[app]"]}`:                                               "spec/containers/[app]",
+		`{"added":["spec/containers/[app]/image","spec/containers/[app]/securityContext"]}`: "spec/containers/[app]/securityContext",
+		`{"added":["spec/containers/[app]/startupProbe"]}`:                                  "spec/containers/[app]/startupProbe",
+		`{"added":["spec/serviceAccountName"]}`:                                             "spec/serviceAccountName",
+		`{"added":["metadata/annotations/a"]}`:                                              "metadata/annotations/a",
+		`{"added":["metadata/annotations"]}`:                                                "metadata/annotations",
+		`{"added":["spec/serviceAccountName/"]}`:                                            "spec/serviceAccountName/",
+		`{"added":[""]}`:                                                                    "",
+		`{"added":["spec/volumes/[other]"]}`:                                                "spec/volumes/[other]",
+		`{"was":{"spec/serviceAccountName":"admin"}}`:                                       "spec/serviceAccountName",
+		`{"was":{"spec/containers":"[]"}}`:                                                  "spec/containers",
+		`{"was":{"metadata/annotations/a":"c"}}`:                                            "metadata/annotations/a",
+		`{"made":["spec/"]}`:                                                                "spec/",
+		`{"made":["metadata/annotations/envoyshim.io~1inject"]}`:                            "metadata/annotations/envoyshim.io~1inject",
+	} {
+		text := fmt.Sprintf(pod, record)
+		_, injectErr := manifest.Inject("f", text, manifest.Options{Mode: "debug", Image: image})
+		_, removeErr := manifest.Remove("f", text)
+		want := fmt.Sprintf("f: document 1, line 7: the annotation envoyshim.io/inject names %q, which no injection writes: take the annotation out", foreign)
+		for _, err := range []error{injectErr, removeErr} {
+			if err == nil || !strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("%s: %v", record, err)
+			}
+		}
+	}
+}

@@ -51,6 +51,9 @@ func (e *editor) readRecord(workload *yaml.Node) (*record, error) {
 	if err := json.Unmarshal([]byte(text(n)), r); err != nil {
 		return nil, e.fail(n, "the annotation %s is damaged (%w): take the manifest from where it was kept before", recordAnnotation, err)
 	}
+	if foreign, is := r.foreign(); is {
+		return nil, e.fail(n, "the annotation %s names %q, which no injection writes: take the annotation out, it is not of our making", recordAnnotation, foreign)
+	}
 	return r, nil
 }
 
