@@ -4,9 +4,9 @@ import (
 	"archive/tar"
 	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
+	"iter"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/klauspost/compress/gzip"
@@ -44,16 +44,26 @@ func entry(layer v1.Layer, name string, use func(io.Reader) error) error {
 		return err
 	}
 	defer in.Close()
-	for files := tar.NewReader(in); ; {
-		h, err := files.Next()
-		if errors.Is(err, io.EOF) {
-			return fmt.Errorf("/%s: %w in its layer", name, errNoFile)
-		}
+	files := tar.NewReader(in)
+	for h, err := range entries(files) {
 		if err != nil {
 			return err
 		}
 		if clean(h.Name) == name && (h.Typeflag == tar.TypeReg || h.Typeflag == tar.TypeGNUSparse) {
 			return use(files)
+		}
+	}
+	return fmt.Errorf("/%s: %w in its layer", name, errNoFile)
+}
+
+// entries are those of a tar; while one is looked at its content is read from files. An error is the last.
+func entries(files *tar.Reader) iter.Seq2[*tar.Header, error] {
+	return func(yield func(*tar.Header, error) bool) {
+		for {
+			h, err := files.Next()
+			if err == io.EOF || !yield(h, err) || err != nil {
+				return
+			}
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"cmp"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 
@@ -103,25 +102,25 @@ func (c *platformChange) rewrite(layer v1.Layer, names map[string]string) (v1.La
 		return nil, err
 	}
 	has := map[string]bool{}
-	for entries := tar.NewReader(in); ; {
-		h, err := entries.Next()
-		if err == io.EOF {
-			return out.finish()
-		}
+	targets := slices.Collect(maps.Values(names))
+	files := tar.NewReader(in)
+	for h, err := range entries(files) {
 		if err = cmp.Or(err, c.ctx.Err()); err != nil {
 			return nil, fmt.Errorf("read a layer: %w", err)
 		}
 		h = portable(rename(h, names))
-		if name := clean(h.Name); slices.Contains(slices.Collect(maps.Values(names)), name) {
+		name := clean(h.Name)
+		if slices.Contains(targets, name) {
 			if err := c.directories(out, has, name); err != nil {
 				return nil, err
 			}
 		}
-		has[clean(h.Name)] = true
-		if _, err := out.add(h, entries); err != nil {
+		has[name] = true
+		if _, err := out.add(h, files); err != nil {
 			return nil, err
 		}
 	}
+	return out.finish()
 }
 
 // portable makes a header that was read one that can be written.

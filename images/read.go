@@ -230,11 +230,7 @@ func holds(opener tarball.Opener, name string) (bool, error) {
 		return false, err
 	}
 	defer in.Close()
-	for files := tar.NewReader(in); ; {
-		h, err := files.Next()
-		if errors.Is(err, io.EOF) {
-			return false, nil
-		}
+	for h, err := range entries(tar.NewReader(in)) {
 		if err != nil {
 			return false, err
 		}
@@ -242,6 +238,7 @@ func holds(opener tarball.Opener, name string) (bool, error) {
 			return true, nil
 		}
 	}
+	return false, nil
 }
 
 // unpack writes the files of a tar into a directory, and nothing beyond it.
@@ -256,11 +253,8 @@ func unpack(opener tarball.Opener, dir string) error {
 		return err
 	}
 	defer in.Close()
-	for files := tar.NewReader(in); ; {
-		h, err := files.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
+	files := tar.NewReader(in)
+	for h, err := range entries(files) {
 		if err != nil {
 			return err
 		}
@@ -280,4 +274,5 @@ func unpack(opener tarball.Opener, dir string) error {
 			return err
 		}
 	}
+	return nil
 }

@@ -31,16 +31,13 @@ func (n node) isFile() bool { return n.content != "" }
 // headers reads all headers of a layer.
 func headers(layer io.Reader) ([]*tar.Header, error) {
 	var all []*tar.Header
-	for in := tar.NewReader(layer); ; {
-		h, err := in.Next()
-		if errors.Is(err, io.EOF) {
-			return all, nil
-		}
+	for h, err := range entries(tar.NewReader(layer)) {
 		if err != nil {
 			return nil, fmt.Errorf("read the headers of a layer: %w", err)
 		}
 		all = append(all, h)
 	}
+	return all, nil
 }
 
 // overlay lays layers over each other, lowest first.

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -73,20 +72,11 @@ func findDebug(path string, info elfinfo.Info, c content) (found string, looked 
 		}
 	}
 	for _, candidate := range looked {
-		if same, err := os.Stat(candidate); err != nil || isSame(same, path) {
-			continue
-		}
-		if belongs(candidate, info, c) == nil {
+		if !OneFile(candidate, path) && belongs(candidate, info, c) == nil { // a debuglink may name the file itself
 			return candidate, looked
 		}
 	}
 	return "", looked
-}
-
-// isSame: a debuglink may name the file itself.
-func isSame(info fs.FileInfo, path string) bool {
-	other, err := os.Stat(path)
-	return err == nil && os.SameFile(info, other)
 }
 
 // belongs says why a debug file is not that of the ELF: by build-ids, or where there are none by the checksum of .gnu_debuglink.

@@ -57,7 +57,7 @@ func warmLLDB(ctx context.Context, lldb, dir, elf string) (there bool, err error
 		return false, fmt.Errorf("%s has no index cache: lldb 14 is the first with one", lldb)
 	}
 	for _, m := range statistics.Modules {
-		if !sameName(m.Path, elf) {
+		if !OneFile(m.Path, elf) { // lldb resolves symbolic links
 			continue
 		}
 		indexed := m.DebugLoaded || m.DebugSaved || m.DebugSize == 0
@@ -69,8 +69,8 @@ func warmLLDB(ctx context.Context, lldb, dir, elf string) (there bool, err error
 	return false, errors.New("lldb has not kept its index of " + elf)
 }
 
-// sameName: lldb resolves symbolic links.
-func sameName(a, b string) bool {
+// OneFile reports that two paths lead to one file, by whatever links.
+func OneFile(a, b string) bool {
 	x, err := os.Stat(a)
 	if err != nil {
 		return false
