@@ -26,10 +26,10 @@ build: pod
 	CGO_ENABLED=0 go build -buildvcs=auto -trimpath -ldflags '-s -w' -o bin/kubectl-envoyshim ./cmd/kubectl-envoyshim
 
 # The program of pods. Inside it lies, compressed, what is seldom needed (internal/carried). -E chooses the early entry: internal/early/README.md.
-pod: internal/carried/program.zst
+pod: internal/carried/program-$(GOARCH).zst
 	CGO_ENABLED=0 GOOS=linux GOARCH=$(GOARCH) go build -buildvcs=auto -tags carried -trimpath -ldflags '-s -w -E envoyshim_entry' -o $(POD) .
 
-internal/carried/program.zst: FORCE
+internal/carried/program-$(GOARCH).zst: FORCE
 	CGO_ENABLED=0 GOOS=linux GOARCH=$(GOARCH) go build -buildvcs=false -trimpath -ldflags '-s -w' -o $(CARRIED) ./internal/carried/program
 	@zstd -dcq $@ 2>/dev/null | cmp -s - $(CARRIED) || zstd -q -f --ultra -22 --zstd=wlog=22 $(CARRIED) -o $@
 
@@ -110,7 +110,7 @@ bin/test/crowd bin/test/tally bin/test/crash: bin/test/%: test/fixtures/%.c
 bin/test/guest.test: FORCE
 	CGO_ENABLED=0 go test -c -tags guest -trimpath -o $@ ./test
 
-# What a guest of arm64 needs. `make build` comes after it: what is carried lies in the source, for one architecture.
+# What a guest of arm64 needs.
 arm64: $(ARM64_FIXTURES)
 	$(MAKE) pod GOARCH=arm64 POD=bin/arm64/envoyshim
 	CGO_ENABLED=0 GOARCH=arm64 go build -trimpath -ldflags '-s -w' -o bin/arm64/kubectl-envoyshim ./cmd/kubectl-envoyshim
@@ -206,4 +206,4 @@ lint:
 	go mod tidy -diff
 
 clean:
-	rm -rf bin dist images/shim/*.gz internal/carried/program.zst
+	rm -rf bin dist images/shim/*.gz internal/carried/*.zst

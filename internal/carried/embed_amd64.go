@@ -6,5 +6,5 @@ import _ "embed"
 
 // program is the program, compressed: `make build` puts it there.
 //
-//go:embed program.zst
+//go:embed program-amd64.zst
 var program []byte
