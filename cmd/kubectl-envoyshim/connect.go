@@ -17,26 +17,25 @@ type connectCommand struct {
 }
 
 func (c *connectCommand) Run(s *command.Streams) error {
+	var open connect.Open
+	var err error
 	switch {
 	case (c.Exec == "") == (c.Address == ""):
 		return command.Usage("name either HOST:PORT or --exec")
 	case c.Exec != "" && c.TLSDir != "", c.ServerName != "" && c.TLSDir == "":
 		return command.Usage("--tls-dir and --server-name are for HOST:PORT, together")
 	case c.TLSDir != "":
-		open, err := mtls.Dial(c.Address, c.TLSDir, c.ServerName)
-		if err != nil {
-			return err
-		}
-		return connect.Run(c.Listen, open, s.Out, s.Err)
+		open, err = mtls.Dial(c.Address, c.TLSDir, c.ServerName)
 	case c.Exec != "":
-		open, err := connect.Command(c.Exec, s.Err)
-		if err != nil {
-			return err
+		open, err = connect.Command(c.Exec, s.Err)
+	default:
+		if _, _, err := net.SplitHostPort(c.Address); err != nil {
+			return command.Usage("%w", err)
 		}
-		return connect.Run(c.Listen, open, s.Out, s.Err)
+		open = connect.TCP(c.Address)
 	}
-	if _, _, err := net.SplitHostPort(c.Address); err != nil {
-		return command.Usage("%w", err)
+	if err != nil {
+		return err
 	}
-	return connect.Run(c.Listen, connect.TCP(c.Address), s.Out, s.Err)
+	return connect.Run(c.Listen, open, s.Out, s.Err)
 }

@@ -21,11 +21,11 @@ type Streams struct {
 	Status   int // the exit status of a command that did its work
 }
 
-// UsageError is a wrong command line that only the command itself can see.
-type UsageError struct{ error }
+// usageError is a wrong command line that only the command itself can see.
+type usageError struct{ error }
 
 // Usage makes one.
-func Usage(format string, args ...any) error { return UsageError{fmt.Errorf(format, args...)} }
+func Usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
 // Line is a command line: a program's name and description, and its commands in the form that kong takes.
 type Line struct {
@@ -73,7 +73,7 @@ func (l Line) Run(args []string, s *Streams) (status int) {
 		return l.fail(s, fmt.Errorf("%w; see %s --help", err, l.Name), 2)
 	}
 	err = ctx.Run()
-	var usage UsageError
+	var usage usageError
 	switch {
 	case errors.As(err, &usage):
 		return l.fail(s, fmt.Errorf("%w; see %s --help", err, l.Name), 2)

@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -169,19 +167,10 @@ func shadows(elfFile string, mine elfinfo.Info, processes []Held) []string {
 	}
 	slices.Sort(paths)
 	return slices.DeleteFunc(slices.Compact(paths), func(path string) bool {
-		if path == "" || sameFile(path, elfFile) {
+		if path == "" || symbols.OneFile(path, elfFile) {
 			return true
 		}
 		there, err := elfinfo.Read(path)
 		return err != nil || there.BuildID != mine.BuildID || there.Debug
 	})
-}
-
-func sameFile(a, b string) bool {
-	x, err := os.Stat(a)
-	if err != nil {
-		return false
-	}
-	y, err := os.Stat(filepath.Clean(b))
-	return err == nil && os.SameFile(x, y)
 }
