@@ -16,6 +16,7 @@ type Stat struct {
 	PPID     int
 	UTime    uint64 // clock ticks
 	STime    uint64 // clock ticks
+	Start    uint64 // clock ticks between the boot and the start of the process, suspension included
 	ExitCode int    // in the form of waitpid's status; 0 unless State is Z and the reader may trace the process
 }
 
@@ -39,6 +40,9 @@ func ReadStat(pid int) (Stat, error) {
 	st.PPID, _ = strconv.Atoi(f[1])
 	st.UTime, _ = strconv.ParseUint(f[11], 10, 64)
 	st.STime, _ = strconv.ParseUint(f[12], 10, 64)
+	if len(f) >= 20 {
+		st.Start, _ = strconv.ParseUint(f[19], 10, 64)
+	}
 	if len(f) >= 50 {
 		st.ExitCode, _ = strconv.Atoi(f[49])
 	}
@@ -47,6 +51,7 @@ func ReadStat(pid int) (Stat, error) {
 
 // Status is what /proc/PID/status tells (proc_pid_status(5)).
 type Status struct {
+	Tgid      int // the process: pid itself, unless that is one of the other threads of a process
 	RealUID   int
 	UID       int // effective
 	RealGID   int
@@ -58,6 +63,7 @@ type Status struct {
 	SigIgn    uint64
 	SigCgt    uint64 // caught by a handler, same bits
 	NSpid     int    // the pid in the innermost pid namespace: 1 is its init
+	Nested    int    // how many pid namespaces that one lies below that of /proc
 	NoNewPriv bool
 	Seccomp   int // 0 off, 1 strict, 2 filter
 	CapEff    uint64
@@ -79,6 +85,8 @@ func ReadStatus(pid int) (Status, error) {
 		n, _ := strconv.Atoi(f[0])
 		mask, _ := strconv.ParseUint(f[0], 16, 64)
 		switch key {
+		case "Tgid":
+			st.Tgid = n
 		case "Uid":
 			st.RealUID, st.UID = n, second(f)
 		case "Gid":
@@ -97,6 +105,7 @@ func ReadStatus(pid int) (Status, error) {
 			st.SigCgt = mask
 		case "NSpid":
 			st.NSpid, _ = strconv.Atoi(f[len(f)-1])
+			st.Nested = len(f) - 1
 		case "NoNewPrivs":
 			st.NoNewPriv = n == 1
 		case "Seccomp":
