@@ -1,42 +1,130 @@
 package nsutil
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"os"
-	"strconv"
+	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
-// PIDs lists the processes of this pid namespace, in the order of /proc.
-func PIDs() ([]int, error) {
-	dir, err := os.Open("/proc")
+// ErrNotFound is what Find's error is when no process is what the query says.
+var ErrNotFound = errors.New("not found")
+
+// Find returns the processes that are what the query says, by pid; threads are not listed, nor are zombies, nor this process. Each is held
+// by its pidfd until Close. It takes one pass over /proc and starts no process.
+//
+// Host names need CAP_SYS_ADMIN, and what other users' processes execute needs CAP_SYS_PTRACE. Without them it finds what can be seen. The error
+// is an ErrNotFound when that is nothing: it says what was looked for, what comes nearest, and what could not be seen. Linux 5.3.
+func Find(q Query) ([]*Process, error) {
+	given := q
+	q, err := q.normal()
 	if err != nil {
 		return nil, err
 	}
-	defer dir.Close()
-	names, err := dir.Readdirnames(-1)
+	s, err := newSearch()
 	if err != nil {
-		return nil, fmt.Errorf("list /proc: %w", err)
+		return nil, err
 	}
-	var pids []int
-	for _, name := range names {
-		if pid, err := strconv.Atoi(name); err == nil {
-			pids = append(pids, pid)
-		}
+	defer s.close()
+	found, err := s.all(q)
+	if err != nil {
+		return nil, err
 	}
-	return pids, nil
+	if len(found) == 0 {
+		unseen := s.unseen()
+		return nil, notFound{given, s.nearest(q), unseen}
+	}
+	if ids := containers(found); q.Container != "" && len(ids) > 1 {
+		CloseAll(found)
+		return nil, fmt.Errorf("container %s is ambiguous: %s; give more digits", q.Container, strings.Join(ids, ", "))
+	}
+	return found, nil
 }
 
-// PIDNamespace returns the inode number of this process's pid namespace
-// (namespaces(7)): two processes see the same pids when they have the same.
-func PIDNamespace() (uint64, error) {
-	link, err := os.Readlink("/proc/self/ns/pid")
+// Open describes and holds one process, whatever its state. The error is unix.ESRCH when there is none.
+func Open(pid int) (*Process, error) {
+	s, err := newSearch()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	n, err := strconv.ParseUint(strings.TrimSuffix(strings.TrimPrefix(link, "pid:["), "]"), 10, 64)
+	defer s.close()
+	p, err := s.hold(pid, Query{})
 	if err != nil {
-		return 0, fmt.Errorf("parse %q: %w", link, err)
+		return nil, fmt.Errorf("process %d: %w", pid, err)
 	}
-	return n, nil
+	return p, nil
+}
+
+// CloseAll lets go of processes.
+func CloseAll(all []*Process) {
+	for _, p := range all {
+		p.Close()
+	}
+}
+
+// Matches reports whether a process is what the query says.
+func (q Query) Matches(p *Process) (bool, error) {
+	q, err := q.normal()
+	if err != nil {
+		return false, err
+	}
+	for _, c := range conditions {
+		if c.given(q) && !c.met(q, p) {
+			return false, nil
+		}
+	}
+	return q.PID == 0 || q.PID == p.PID, nil
+}
+
+// containers are the ids of the containers that processes are in, in short.
+func containers(found []*Process) []string {
+	ids := map[string]bool{}
+	for _, p := range found {
+		ids[p.Container] = true
+	}
+	all := slices.Sorted(maps.Keys(ids))
+	for i, id := range all {
+		all[i] = id[:min(12, len(id))]
+	}
+	return all
+}
+
+// all makes one pass over /proc.
+func (s *search) all(q Query) ([]*Process, error) {
+	pids := []int{q.PID}
+	if q.PID == 0 {
+		var err error
+		if pids, err = PIDs(); err != nil {
+			return nil, err
+		}
+	}
+	var found []*Process
+	for _, pid := range pids {
+		if pid == os.Getpid() && q.PID == 0 {
+			continue
+		}
+		p, err := s.hold(pid, q)
+		switch {
+		case err == unix.ESRCH, err == errOther:
+			continue
+		case err != nil:
+			CloseAll(found)
+			return nil, fmt.Errorf("process %d: %w", pid, err)
+		case p.ended():
+			p.Close()
+			continue
+		}
+		found = append(found, p)
+	}
+	return found, nil
+}
+
+// ended reports a process all of whose threads have ended, a zombie among them (pidfd_open(2): its descriptor can be read).
+func (p *Process) ended() bool {
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(p.pidfd.Fd()), Events: unix.POLLIN}}, 0)
+	return err == nil && n > 0
 }

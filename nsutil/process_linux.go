@@ -18,7 +18,7 @@ type Process struct {
 	State      string            `json:"state"`             // one letter (proc_pid_stat(5)): T is stopped, t traced
 	Tracer     int               `json:"tracer,omitempty"`  // pid of the process that traces it
 	Started    time.Time         `json:"started"`           // by the kernel's clock ticks, to 10 ms
-	Pod        string            `json:"pod,omitempty"`     // host name of its UTS namespace, which a pod's is its name; "" for this process's own
+	Pod        string            `json:"pod,omitempty"`     // host name of its UTS namespace, which is the pod's name; "" for this process's own and the node's
 	PodUID     string            `json:"pod_uid,omitempty"` // of its cgroup's path
 	Container  string            `json:"container,omitempty"`
 	Cgroup     string            `json:"cgroup"`
@@ -26,6 +26,9 @@ type Process struct {
 	BuildID    string            `json:"build_id,omitempty"`
 
 	pidfd *os.File
+	exe   string // as the kernel shows it
+	group cgroup
+	host  string // also of this process's own UTS namespace
 }
 
 // PIDFD is the descriptor by which the process is held.

@@ -20,6 +20,7 @@ type commands struct {
 	Stdio      stdioCommand      `cmd:"" help:"Connect standard input and output to the debug port."`
 	Install    installCommand    `cmd:"" help:"Put this program into a directory, by both of its names."`
 	Doctor     doctorCommand     `cmd:"" help:"Tell what would stop a debugger here, and the cure."`
+	Find       findCommand       `cmd:"" help:"Find processes by pod, container, command name or executable."`
 	Rehearse   rehearseCommand   `cmd:"" hidden:""`
 
 	Version kong.VersionFlag `help:"Print the version."`

@@ -69,6 +69,7 @@ Commands:
   stdio         Connect standard input and output to the debug port.
   install       Put this program into a directory, by both of its names.
   doctor        Tell what would stop a debugger here, and the cure.
+  find          Find processes by pod, container, command name or executable.
 
 Run "envoyshim <command> --help" for more information on a command.
 `
@@ -106,6 +107,8 @@ func TestOutput(t *testing.T) {
 	const (
 		see    = "; see envoyshim --help\n"
 		noneIs = " in this container; `envoyshim status` lists what there is\n"
+
+		elsewhere = "; only this pid namespace is seen, which is not the node's (hostPID: true, or docker run --pid host)\n"
 	)
 	for _, c := range []struct {
 		args   string
@@ -143,6 +146,17 @@ func TestOutput(t *testing.T) {
 		{"wait --for held --timeout 1ns", "", "envoyshim: timed out after 1ns: no process became held\n", 1},
 		{"wait --for held --until-eof", "", "envoyshim: standard input has ended before a process became held\n", 1},
 		{"wait --for held --pid 999999", "", "envoyshim: process 999999: no such process\n", 1},
+
+		{"find", "", "envoyshim: nothing says which process: give a pid, a pod, a container, a comm or an exe" + see, 2},
+		{"find --exe envoy", "", `envoyshim: "envoy" is no absolute path, as /proc/PID/exe is; a name without a path is a comm` + see, 2},
+		{"find --pod-uid web-0", "", `envoyshim: "web-0" is no uid of a pod, which has 32 hexadecimal digits` + see, 2},
+		{"find --container abc", "", `envoyshim: "abc" is no id of a container, nor the first 4 or more of its 64 hexadecimal digits` + see, 2},
+		{"find --pid=-1", "", "envoyshim: -1 is no pid" + see, 2},
+		{"find --pid 999999", "", "envoyshim: process 999999: no such process\n", 1},
+		{"find --comm no-such", "", "envoyshim: no process is comm no-such" + elsewhere, 1},
+		{"find --json --comm no-such", "[]\n", "envoyshim: no process is comm no-such" + elsewhere, 1},
+		{"find --comm no-such --container docker://0123abcd", "", "envoyshim: no process is comm no-such, container docker://0123abcd" + elsewhere, 1},
+		{"find --comm one-that-is-longer", "", "the kernel keeps 15 bytes of a command name: looking for one-that-is-lon\nenvoyshim: no process is comm one-that-is-longer" + elsewhere, 1},
 
 		// The tests build it without what `make build` puts in.
 

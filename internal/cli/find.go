@@ -1,0 +1,57 @@
+//go:build linux
+
+package cli
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/envoyshim/envoyshim/internal/command"
+	"github.com/envoyshim/envoyshim/nsutil"
+)
+
+type findCommand struct {
+	PID       int    `name:"pid" placeholder:"N" help:"The process of this pid."`
+	Pod       string `placeholder:"NAME" help:"Processes whose host name is this pod's. A pod with hostNetwork has its node's: use --pod-uid."`
+	PodUID    string `name:"pod-uid" placeholder:"UID" help:"Processes in the cgroup of this pod (metadata.uid; of a static pod, the annotation kubernetes.io/config.hash)."`
+	Container string `placeholder:"ID" help:"Processes in the cgroup of this container: its id, also as 'RUNTIME://ID', or the first 4 or more digits."`
+	Comm      string `placeholder:"NAME" help:"Processes of this command name, of which the kernel keeps 15 bytes."`
+	Exe       string `placeholder:"PATH" help:"Processes that execute this file, by its path in their own mount namespace, behind all symbolic links."`
+	JSON      bool   `name:"json" help:"Print JSON: an array, one object a process."`
+}
+
+// Help says how they go together.
+func (c *findCommand) Help() string {
+	return "What is given must all be so. It is found from the node, or wherever the pids of the processes are seen. Host names need CAP_SYS_ADMIN."
+}
+
+func (c *findCommand) Run(s *command.Streams) error {
+	q := nsutil.Query{PID: c.PID, Pod: c.Pod, PodUID: c.PodUID, Container: c.Container, Comm: c.Comm, Exe: c.Exe}
+	if err := q.Check(); err != nil {
+		return command.Usage("%w", err)
+	}
+	if len(q.Comm) > nsutil.CommLen {
+		fmt.Fprintf(s.Err, "the kernel keeps %d bytes of a command name: looking for %s\n", nsutil.CommLen, nsutil.Printable(q.Comm[:nsutil.CommLen]))
+	}
+	found, err := nsutil.Find(q)
+	defer nsutil.CloseAll(found)
+	switch {
+	case c.JSON && errors.Is(err, nsutil.ErrNotFound):
+		return errors.Join(err, s.JSON([]*nsutil.Process{}))
+	case err != nil:
+		return err
+	case c.JSON:
+		return s.JSON(found)
+	}
+	table := s.Table()
+	fmt.Fprintln(table, "PID\tNSPID\tSTATE\tCOMM\tPOD\tCONTAINER\tEXE\tBUILD-ID")
+	for _, p := range found {
+		state := p.State
+		if p.Tracer != 0 {
+			state += fmt.Sprintf(" (process %d)", p.Tracer)
+		}
+		fmt.Fprintf(table, "%d\t%d\t%s\t%s\t%s\t%s\t%s\t%s\n", p.PID, p.NSPID, state, nsutil.Printable(p.Comm), or(nsutil.Printable(p.Pod), "-"),
+			or(p.Container[:min(12, len(p.Container))], "-"), or(nsutil.Printable(p.Exe), "-"), or(p.BuildID, "-"))
+	}
+	return table.Flush()
+}

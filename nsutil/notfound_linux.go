@@ -1,0 +1,111 @@
+package nsutil
+
+import (
+	"fmt"
+	"os"
+	"strings"
+)
+
+// notFound is an ErrNotFound with what helps to find it.
+type notFound struct {
+	query           Query
+	nearest, unseen string
+}
+
+func (e notFound) Is(target error) bool { return target == ErrNotFound }
+
+func (e notFound) Error() string {
+	if e.query == (Query{PID: e.query.PID}) {
+		return fmt.Sprintf("process %d: no such process", e.query.PID)
+	}
+	text := "no process is " + e.query.String()
+	if e.nearest != "" {
+		text += "; nearest: " + e.nearest
+	}
+	if e.unseen != "" {
+		text += "; " + e.unseen
+	}
+	return text
+}
+
+// nearest looks again with less asked for, and says what there is then.
+func (s *search) nearest(q Query) string {
+	where, what, file, name := q, q, q, q
+	where.PID, where.Comm, where.Exe = 0, "", ""
+	what.PID, what.Pod, what.PodUID, what.Container = 0, "", "", ""
+	file.loose = true
+	name.loose, name.PID, name.Comm, name.Exe = true, 0, "", ""
+	for _, near := range []Query{{PID: q.PID}, where, what, file, name} {
+		if near == (Query{loose: near.loose}) || near == q {
+			continue
+		}
+		found, err := s.all(near)
+		if err != nil || len(found) == 0 {
+			continue
+		}
+		defer CloseAll(found)
+		return nearby(found)
+	}
+	return ""
+}
+
+// nearby names the first of the processes, and says how many more there are.
+func nearby(found []*Process) string {
+	p := found[0]
+	text := fmt.Sprintf("process %d (comm %s", p.PID, Printable(p.Comm))
+	for _, part := range []struct{ what, value string }{{"exe", p.Exe}, {"pod", p.Pod}, {"pod uid", p.PodUID}, {"container", p.Container[:min(12, len(p.Container))]}} {
+		if part.value != "" {
+			text += ", " + part.what + " " + Printable(part.value)
+		}
+	}
+	text += ")"
+	if more := len(found) - 1; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}
+
+// initialPID is the inode number of the node's pid namespace (PROC_PID_INIT_INO of the kernel).
+const initialPID = 0xEFFFFFFC
+
+// unseen says what there may be that could not be seen.
+func (s *search) unseen() string {
+	var parts []string
+	if s.hosts.refused {
+		parts = append(parts, "host names of other UTS namespaces were refused (they need CAP_SYS_ADMIN)")
+	}
+	if n := s.closed; n > 0 {
+		parts = append(parts, fmt.Sprintf("%d processes of other users could not be looked into (that needs root, or CAP_SYS_PTRACE)", n))
+	}
+	if option := hidepid(); option != "" && os.Geteuid() != 0 {
+		parts = append(parts, "/proc is mounted with "+option+" and hides other users' processes (look as root)")
+	}
+	if ns, err := PIDNamespace(); err == nil && ns != initialPID {
+		parts = append(parts, "only this pid namespace is seen, which is not the node's (hostPID: true, or docker run --pid host)")
+	}
+	return strings.Join(parts, "; ")
+}
+
+// hidepid is that option of /proc's mount, if it hides anything (proc(5)).
+func hidepid() string {
+	text, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return ""
+	}
+	hidden := ""
+	for line := range strings.Lines(string(text)) {
+		// ID parent device root mount-point options ... - type source super-options (proc_pid_mountinfo(5)). The last mount is on top.
+		mount, fs, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " - ")
+		f := strings.Fields(mount)
+		if len(f) < 5 || f[4] != "/proc" {
+			continue
+		}
+		hidden = ""
+		for option := range strings.SplitSeq(fs[strings.LastIndexByte(fs, ' ')+1:], ",") {
+			if strings.HasPrefix(option, "hidepid=") && option != "hidepid=0" && option != "hidepid=off" {
+				hidden = option
+			}
+		}
+	}
+	return hidden
+}
