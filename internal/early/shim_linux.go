@@ -31,6 +31,7 @@ var (
 	answer uint64
 	pipe   [2]sigaction // the ignored SIGPIPE, and what it was
 	files  [2]unix.Stat_t
+	this   process
 )
 
 var _, _, _ = &noG, &released, begin // used in assembly
@@ -59,7 +60,7 @@ type process struct {
 //go:nosplit
 //go:norace
 func begin(stack, execfn unsafe.Pointer) {
-	var p process
+	p := &this
 	p.argc = *(*uintptr)(stack)
 	p.argv = unsafe.Add(stack, wordSize)
 	p.envp = unsafe.Add(p.argv, (p.argc+1)*wordSize)
@@ -109,11 +110,11 @@ func begin(stack, execfn unsafe.Pointer) {
 		}
 	}
 	if off && !p.run {
-		if path := inLib(&p); path != nil {
+		if path := inLib(p); path != nil {
 			execve(path, p.argv, p.envp)
 		}
 	}
-	become(&p)
+	become(p)
 }
 
 // become never returns: it becomes the program that the supervisor names, held or not, or

@@ -138,6 +138,21 @@ func moveUp(fds *[2]int32) bool {
 //go:norace
 func closeFD(fd int32) { kernel(unix.SYS_CLOSE, uintptr(fd), 0, 0, 0, 0) }
 
+// closeOnExecFrom has the descriptors from first on closed at the next execve.
+//
+//go:nosplit
+//go:norace
+func closeOnExecFrom(first uintptr) {
+	// close_range(2) with the flag is there since Linux 5.11.
+	if errno := errnoOf(kernel(unix.SYS_CLOSE_RANGE, first, 1<<32-1, unix.CLOSE_RANGE_CLOEXEC, 0, 0)); errno != 0 {
+		var files unix.Rlimit
+		kernel(unix.SYS_GETRLIMIT, unix.RLIMIT_NOFILE, uintptr(unsafe.Pointer(&files)), 0, 0, 0)
+		for fd := first; fd < uintptr(min(files.Cur, 1<<16)); fd++ {
+			kernel(unix.SYS_FCNTL, fd, unix.F_SETFD, unix.FD_CLOEXEC, 0, 0)
+		}
+	}
+}
+
 // becomeSupervisor runs in the orphan, on a copy of the shim's memory; it returns only
 // when nothing could be executed.
 //
@@ -147,14 +162,7 @@ func becomeSupervisor(p *process) {
 	kernel(unix.SYS_SETSID, 0, 0, 0, 0, 0)
 	kernel(unix.SYS_DUP3, uintptr(pair[1]), supervisorFD, 0, 0, 0)
 	kernel(unix.SYS_DUP3, uintptr(leave[1]), leaveFD, 0, 0, 0)
-	// close_range(2) with the flag is there since Linux 5.11.
-	if errno := errnoOf(kernel(unix.SYS_CLOSE_RANGE, leaveFD+1, 1<<32-1, unix.CLOSE_RANGE_CLOEXEC, 0, 0)); errno != 0 {
-		var files unix.Rlimit
-		kernel(unix.SYS_GETRLIMIT, unix.RLIMIT_NOFILE, uintptr(unsafe.Pointer(&files)), 0, 0, 0)
-		for fd := uintptr(leaveFD + 1); fd < uintptr(min(files.Cur, 1<<16)); fd++ {
-			kernel(unix.SYS_FCNTL, fd, unix.F_SETFD, unix.FD_CLOEXEC, 0, 0)
-		}
-	}
+	closeOnExecFrom(leaveFD + 1)
 	// A Go runtime that cannot start its threads dies with a page of text; until Connect has seen
 	// that they can be had, nobody is to read it.
 	kernel(unix.SYS_DUP3, 2, heldStderrFD, 0, 0, 0)
