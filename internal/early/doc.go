@@ -9,5 +9,10 @@
 //	supervisor_linux.go             the supervisor's end, which is ordinary Go
 //	self_linux.go                   the supervisor's file and name
 //
+//
+//	enter_linux.go                  the stage that enters namespaces of another process and becomes a command
+//	enterwire_linux.go              how ordinary Go orders that
+//	signals_linux.go                the signals that this program was started with
+//
 // README.md is the contract.
 package early

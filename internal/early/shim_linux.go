@@ -81,12 +81,20 @@ func begin(stack, execfn unsafe.Pointer) {
 	if p.argc > 1 {
 		verb = at(p.argv, 1)
 	}
+	if e := at(p.envp, 0); e != nil && hasPrefix(e, enterVariable) && equal(p.execfn, SelfExe) {
+		enter(p, unsafe.Add(e, len(enterVariable)))
+	}
 	// Whatever its file is called: a supervisor that took itself for a shim would start another, for ever.
 	if p.argc == 3 && equal(at(p.argv, 0), "envoyshim") && equal(verb, superviseCommand) {
 		return
 	}
-	if hasPrefix(p.base, "envoyshim") {
+	name := p.base
+	if hasPrefix(p.execfn, "/dev/fd/") && p.argc > 0 {
+		name = at(p.argv, 0) // executed by descriptor (execveat(2)), which has no name
+	}
+	if hasPrefix(name, "envoyshim") {
 		if p.run = verb != nil && (equal(verb, "run") || equal(verb, "rehearse")); !p.run {
+			keepSignals()
 			return
 		}
 	}

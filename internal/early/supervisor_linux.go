@@ -59,8 +59,8 @@ func Connect() (shim *Shim, ok bool, err error) {
 	return shim, true, nil
 }
 
-// ErrNotLinked is what a program built without the early entry says when it is to be a shim.
-var ErrNotLinked = errors.New("this envoyshim was built without its early entry and cannot stand in for a program; build it with `make build`")
+// ErrNotLinked is what a program built without the early entry says when it is to be a shim, or to enter namespaces.
+var ErrNotLinked = errors.New("this envoyshim was built without its early entry, which this needs; build it with `make build`")
 
 // Name returns what this process was called by: the base name of the path that was executed.
 func Name() string { return nameOf(ExecFn(), os.Args[0]) }
