@@ -1,7 +1,7 @@
 //go:build linux
 
-// Command program is what envoyshim carries inside, for want of which it need not link Delve and crypto/tls (package carried). The supervisor
-// starts it by the name of what it is to be, and its descriptor 3 is the socket between the two.
+// Command program is what envoyshim carries inside, for want of which it need not link Delve, crypto/tls and cilium/ebpf (package carried).
+// The supervisor, or the catcher, starts it by the name of what it is to be, and its descriptor 3 is the socket between the two.
 package main
 
 import (
@@ -15,6 +15,7 @@ import (
 	delveserver "github.com/envoyshim/envoyshim/internal/delve/server"
 	"github.com/envoyshim/envoyshim/internal/tlsport"
 	tlsserver "github.com/envoyshim/envoyshim/internal/tlsport/server"
+	"github.com/envoyshim/envoyshim/nsutil/catch/execprobe"
 )
 
 // Only the main thread's name is the process's (proc_pid_comm(5)).
@@ -29,7 +30,9 @@ func main() {
 }
 
 func run(name string, args []string) error {
-	roles := map[string]func([]string, *carried.Conn) error{delve.Name: delveserver.Main, tlsport.Name: tlsserver.Main}
+	roles := map[string]func([]string, *carried.Conn) error{
+		delve.Name: delveserver.Main, tlsport.Name: tlsserver.Main, execprobe.Name: execprobe.Main,
+	}
 	role := roles[name]
 	if role == nil {
 		return errors.New("this program is internal to envoyshim")

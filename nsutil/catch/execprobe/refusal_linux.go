@@ -1,0 +1,95 @@
+package execprobe
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/features"
+	"golang.org/x/sys/unix"
+
+	"github.com/envoyshim/envoyshim/internal/procfs"
+	"github.com/envoyshim/envoyshim/nsutil/catch/internal/wire"
+)
+
+// refusal tells why the kernel did not take the program, and the cure.
+func refusal(err error) wire.Report {
+	kernel := "this kernel"
+	var uts unix.Utsname
+	if unix.Uname(&uts) == nil {
+		kernel = "kernel " + unix.ByteSliceToString(uts.Release[:])
+	}
+	refused := func(format string, a ...any) wire.Report {
+		return wire.Report{Cause: wire.Permission, Error: fmt.Sprintf(format, a...)}
+	}
+	lacks := func(format string, a ...any) wire.Report {
+		return wire.Report{Cause: wire.Support, Error: fmt.Sprintf(format, a...)}
+	}
+	status, _ := procfs.ReadStatus(os.Getpid())
+	var verifier *ebpf.VerifierError
+	missing := missingCapabilities(status.CapEff)
+	switch {
+	case missing != "":
+		return refused("eBPF needs %s, which this process lacks: add it to the container's capabilities, or run as root on the node", missing)
+	case lockdown() == "confidentiality":
+		return refused("eBPF may not read the kernel's memory under lockdown=confidentiality: boot with lockdown=integrity")
+	case errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) && !errors.As(err, &verifier):
+		switch {
+		case !initialUserNamespace():
+			return refused("the kernel takes eBPF from its initial user namespace only, and this process is in another: run it there (hostUsers: true)")
+		case status.Seccomp != 0:
+			return refused("a seccomp filter refuses bpf(2), though the capabilities are there: run with seccompProfile Unconfined, or privileged")
+		}
+		return refused("a security module refuses bpf(2), though the capabilities are there (%v): see the node's audit log", err)
+	case errors.Is(err, unix.ENOSYS) && status.Seccomp != 0:
+		return refused("a seccomp filter refuses bpf(2): run with seccompProfile Unconfined, or privileged")
+	case errors.Is(err, unix.ENOSYS):
+		return lacks("%s has no bpf(2) (CONFIG_BPF_SYSCALL)", kernel)
+	case errors.Is(features.HaveMapType(ebpf.RingBuf), ebpf.ErrNotSupported):
+		return lacks("%s is too old: eBPF's ring buffer is there since Linux 5.8", kernel)
+	case errors.Is(features.HaveProgramType(ebpf.RawTracepoint), ebpf.ErrNotSupported), errors.Is(err, unix.ENOENT) && strings.Contains(err.Error(), "attach"):
+		return lacks("%s has no eBPF at tracepoints (CONFIG_BPF_EVENTS)", kernel)
+	case errors.Is(err, ebpf.ErrNotSupported) && !exists("/sys/kernel/btf/vmlinux"):
+		return lacks("%s does not tell its types (no /sys/kernel/btf/vmlinux): it needs CONFIG_DEBUG_INFO_BTF, and /sys mounted", kernel)
+	case errors.As(err, &verifier):
+		return lacks("%s does not accept the eBPF program: %v", kernel, err)
+	}
+	return wire.Report{Error: err.Error()}
+}
+
+// missingCapabilities are those that are not in a set of effective ones (capabilities(7)); the kernel has CAP_BPF and CAP_PERFMON since
+// Linux 5.8, as the ring buffer.
+func missingCapabilities(effective uint64) string {
+	if effective&(1<<unix.CAP_SYS_ADMIN) != 0 {
+		return ""
+	}
+	var missing []string
+	if effective&(1<<unix.CAP_BPF) == 0 {
+		missing = append(missing, "CAP_BPF")
+	}
+	if effective&(1<<unix.CAP_PERFMON) == 0 {
+		missing = append(missing, "CAP_PERFMON")
+	}
+	return strings.Join(missing, " and ")
+}
+
+// lockdown is the mode that is chosen (kernel_lockdown(7)), "" without any.
+func lockdown() string {
+	modes, _ := os.ReadFile("/sys/kernel/security/lockdown")
+	_, chosen, _ := strings.Cut(string(modes), "[")
+	chosen, _, _ = strings.Cut(chosen, "]")
+	return chosen
+}
+
+// initialUserNamespace: its inode number is fixed (include/linux/proc_ns.h, PROC_USER_INIT_INO).
+func initialUserNamespace() bool {
+	ns, err := os.Readlink("/proc/self/ns/user")
+	return err != nil || ns == fmt.Sprintf("user:[%d]", 0xEFFFFFFD)
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
