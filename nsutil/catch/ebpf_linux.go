@@ -174,15 +174,10 @@ func (e *ebpf) Stop() error {
 
 func (e *ebpf) Close() error { return e.Stop() }
 
-// commMax is the longest command name (proc_pid_comm(5), TASK_COMM_LEN without its NUL).
-const commMax = 15
-
 func (o Options) check() error {
 	switch {
 	case o.Comm == "" && o.Exe == "":
 		return errors.New("nothing says what to catch: give a command name or the path of a program")
-	case len(o.Comm) > commMax:
-		return fmt.Errorf("no command name is %q: the kernel cuts it to %d bytes, %q", o.Comm, commMax, o.Comm[:commMax])
 	case o.Exe != "" && (!filepath.IsAbs(o.Exe) || filepath.Clean(o.Exe) == "/"):
 		return fmt.Errorf("%q is no program's path: give what /proc/PID/exe shows", o.Exe)
 	case o.Skip < 0 || o.Count < 0:

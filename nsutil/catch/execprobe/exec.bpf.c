@@ -15,6 +15,7 @@
 #include <bpf/bpf_core_read.h>
 
 #define NAME 256       /* of a file or a cgroup, with its NUL (NAME_MAX) */
+#define HOST 64        /* a host name (__NEW_UTS_LEN) */
 #define DEPTH 32       /* of a path, of nested pid namespaces (MAX_PID_NS_LEVEL), of a cgroup */
 #define MOUNTS 16      /* on top of each other */
 #define HIERARCHIES 24 /* of cgroups */
@@ -28,7 +29,7 @@ union name {
 	__u64 words[NAME / 8];
 };
 
-/* An ending of a cgroup's name. A '-' stands before it, or it is the whole name. */
+/* An ending of a cgroup's name. A '-' or a ':' stands before it, or it is the whole name. */
 struct ending {
 	__u32 length;   /* of the ending; 0: unused */
 	__u32 compared; /* so much of its beginning is text; the rest may be anything */
@@ -41,8 +42,9 @@ struct filter {
 	__u32 pid_namespace;        /* of the catcher, by inode number */
 	__u32 exe_depth;            /* components of exe; 0: any */
 	char comm[16];              /* "": any */
-	char pod[64];               /* likewise */
-	struct ending pod_uid[2];   /* one of them; the first unused: any */
+	char pod[HOST];             /* likewise */
+	__u32 no_pods[2];           /* UTS namespaces, by inode number, that are the node's: no pod has their name */
+	struct ending pod_uid[6];   /* one of them; the first unused: any */
 	struct ending container[4]; /* likewise */
 	union name exe[DEPTH];      /* its components, the last one first */
 };
@@ -93,19 +95,33 @@ static __always_inline __u32 visible_pid(struct task_struct *task)
 	return 0;
 }
 
-/* A pod's host name is its name, or begins with it where setHostnameAsFQDN is on. */
+/* With setHostnameAsFQDN a host name goes on after the pod's name: .SUBDOMAIN.NAMESPACE.svc, and a domain perhaps. */
+static __always_inline _Bool is_domain(const char *rest)
+{
+	int dots = 0;
+
+	for (int i = 0; i < HOST && rest[i]; i++)
+		if (rest[i] == '.' && ++dots == 3)
+			return rest[i + 1] == 's' && rest[i + 2] == 'v' && rest[i + 3] == 'c' && (!rest[i + 4] || rest[i + 4] == '.');
+	return 0;
+}
+
 static __always_inline _Bool in_pod(struct task_struct *task)
 {
 	struct uts_namespace *uts;
-	char name[65] = {};
+	char name[2 * HOST + 8] = {}; /* longer, for is_domain at its end */
+	__u32 inode;
 
 	if (!filter.pod[0])
 		return 1;
 	uts = BPF_CORE_READ(task, nsproxy, uts_ns);
-	bpf_core_read(name, sizeof(name), &uts->name.nodename);
-	for (int i = 0; i < sizeof(filter.pod); i++) {
+	inode = BPF_CORE_READ(uts, ns.inum);
+	if (inode == filter.no_pods[0] || inode == filter.no_pods[1])
+		return 0;
+	bpf_core_read(name, sizeof(uts->name.nodename), &uts->name.nodename);
+	for (int i = 0; i < HOST; i++) {
 		if (!filter.pod[i])
-			return !name[i] || name[i] == '.';
+			return !name[i] || is_domain(name + i);
 		if (name[i] != filter.pod[i])
 			return 0;
 	}
@@ -179,7 +195,7 @@ static __always_inline _Bool ends(struct kernfs_node *node, const volatile struc
 		return 0;
 	if (start > 0)
 		bpf_probe_read_kernel(&before, 1, name + start - 1);
-	if (before != '-')
+	if (before != '-' && before != ':')
 		return 0;
 	__builtin_memset(&got, 0, sizeof(got));
 	bpf_probe_read_kernel(got.text, ending->compared & (NAME - 1), name + start);

@@ -30,7 +30,8 @@ type execFilter struct {
 	ExeDepth     uint32
 	Comm         [16]int8
 	Pod          [64]int8
-	PodUid       [2]struct {
+	NoPods       [2]uint32
+	PodUid       [6]struct {
 		_        structs.HostLayout
 		Length   uint32
 		Compared uint32

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/envoyshim/envoyshim/nsutil"
 	"github.com/envoyshim/envoyshim/nsutil/catch"
 )
@@ -23,15 +25,17 @@ type (
 		ExeDepth     uint32
 		Comm         [16]byte
 		Pod          [64]byte
-		PodUID       [2]ending
+		NoPods       [2]uint32
+		PodUID       [6]ending
 		Container    [4]ending
 		Exe          [32]name
 	}
 )
 
 const (
-	hostNameMax    = 63 // Kubernetes cuts a pod's name to it for the host name
-	containerIDLen = 64
+	hostNameLen    = 63         // Kubernetes cuts a pod's name to it for the host name
+	containerIDLen = 64         // digits
+	initialUTS     = 0xEFFFFFFE // inode number of the machine's own UTS namespace (include/linux/proc_ns.h, PROC_UTS_INIT_INO)
 )
 
 func newFilter(o catch.Options) (*filter, error) {
@@ -41,35 +45,70 @@ func newFilter(o catch.Options) (*filter, error) {
 	}
 	f := &filter{Skip: uint64(o.Skip), Count: uint64(o.Count), PIDNamespace: uint32(ns)}
 	copy(f.Comm[:len(f.Comm)-1], o.Comm)
-	pod := o.Pod
-	if len(pod) > hostNameMax {
-		pod = strings.TrimRight(pod[:hostNameMax], "-.")
-	}
-	copy(f.Pod[:], pod)
 	if o.Exe != "" {
 		if err := f.setExe(o.Exe); err != nil {
 			return nil, err
 		}
 	}
-	if uid := o.PodUID; uid != "" {
-		f.PodUID = [2]ending{
-			end("pod"+uid, ""),
-			end("pod"+strings.ReplaceAll(uid, "-", "_"), ".slice"), // systemd reads '-' as a slice in a slice
+	if o.Pod != "" {
+		if err := f.setPod(o.Pod); err != nil {
+			return nil, err
 		}
 	}
-	if id := o.Container; id != "" {
-		f.Container[0], f.Container[1] = end(id, ""), end(id, ".scope")
-		if len(id) < containerIDLen { // the first digits, as `docker ps` shows them
-			f.Container[2], f.Container[3] = end(id, ""), end(id, "")
-			f.Container[2].Length, f.Container[3].Length = containerIDLen, containerIDLen+uint32(len(".scope"))
-		}
+	if o.PodUID != "" {
+		f.setPodUID(strings.ToLower(o.PodUID))
+	}
+	if o.Container != "" {
+		f.setContainer(strings.ToLower(o.Container))
 	}
 	return f, nil
 }
 
-func end(text, suffix string) ending {
-	e := ending{Length: uint32(len(text + suffix)), Compared: uint32(len(text + suffix))}
-	copy(e.Text[:len(e.Text)-1], text+suffix)
+func (f *filter) setPod(pod string) error {
+	if len(pod) > hostNameLen {
+		pod = strings.TrimRight(pod[:hostNameLen], "-.")
+	}
+	copy(f.Pod[:], pod)
+	var own unix.Stat_t
+	if err := unix.Stat("/proc/self/ns/uts", &own); err != nil {
+		return fmt.Errorf("read this process's UTS namespace: %w", err)
+	}
+	f.NoPods = [2]uint32{initialUTS, uint32(own.Ino)}
+	return nil
+}
+
+// setPodUID knows the kubelet's two ways to name the group of a pod, podUID and ...-podUID.slice, in which systemd would take a '-' for a
+// slice in a slice, and containerd's of using the second without systemd. The uid of a static pod is a hash, without dashes.
+func (f *filter) setPodUID(uid string) {
+	const prefix, behind = "pod", ":cri-containerd:"
+	uid = strings.NewReplacer("-", "", "_", "").Replace(uid)
+	uids := []string{uid}
+	if len(uid) == 32 {
+		uids = append(uids, strings.Join([]string{uid[:8], uid[8:12], uid[12:16], uid[16:20], uid[20:]}, "-"))
+	}
+	endings := f.PodUID[:0]
+	for _, uid := range uids {
+		slice := prefix + strings.ReplaceAll(uid, "-", "_") + ".slice"
+		endings = append(endings, end(prefix+uid, 0), end(slice, 0), end(slice+behind, containerIDLen))
+	}
+}
+
+// setContainer knows ID, RUNTIME-ID.scope and ...:RUNTIME:ID, and also takes the first digits, as `docker ps` shows them.
+func (f *filter) setContainer(id string) {
+	if _, plain, ok := strings.Cut(id, "://"); ok { // as Kubernetes tells it
+		id = plain
+	}
+	const scope = ".scope"
+	endings := append(f.Container[:0], end(id, 0), end(id+scope, 0))
+	if rest := containerIDLen - len(id); rest > 0 {
+		_ = append(endings, end(id, rest), end(id, rest+len(scope)))
+	}
+}
+
+// end is text and so many bytes of anything.
+func end(text string, more int) ending {
+	e := ending{Length: uint32(len(text) + more), Compared: uint32(len(text))}
+	copy(e.Text[:len(e.Text)-1], text)
 	return e
 }
 

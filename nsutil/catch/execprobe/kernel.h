@@ -52,6 +52,7 @@ struct new_utsname {
 };
 struct uts_namespace {
 	struct new_utsname name;
+	struct ns_common ns;
 };
 struct nsproxy {
 	struct uts_namespace *uts_ns;
