@@ -30,19 +30,24 @@ const prefix = "ENVOYSHIM_"
 type Flags struct {
 	Mode                   string `env:"ENVOYSHIM_MODE" default:"off" placeholder:"MODE" help:"What to do with the ELF before its first instruction: off, pause, debug, gdb, lldb, lldb-platform, dlv; or a list by name (envoy=gdb,pilot-agent=pause)."`
 	Listen                 string `env:"ENVOYSHIM_LISTEN" default:"127.0.0.1:2159" placeholder:"ADDR" help:"HOST:PORT of the debug port; or a list by name."`
-	GDBServer              string `env:"ENVOYSHIM_GDBSERVER" name:"gdbserver" placeholder:"PATH" help:"gdbserver to use; else found on PATH and in /usr/local/lib/envoyshim."`
-	LLDBServer             string `env:"ENVOYSHIM_LLDB_SERVER" name:"lldb-server" placeholder:"PATH" help:"lldb-server to use; else found on PATH (newest first) and in /usr/local/lib/envoyshim."`
-	HoldTimeout            string `env:"ENVOYSHIM_HOLD_TIMEOUT" default:"0" placeholder:"DURATION" help:"Let it run after this long with nobody attached (Go duration; 0: never)."`
+	DebugFlags             `embed:""`
 	OnFailure              string `env:"ENVOYSHIM_ON_FAILURE" default:"run" placeholder:"run|exit" help:"When it cannot be held: run it undebugged, or exit (126, 127)."`
-	HoldOnCrash            string `env:"ENVOYSHIM_HOLD_ON_CRASH" default:"false" placeholder:"true|false" help:"Hold at a fatal signal of its own (SIGSEGV, SIGABRT, ...), in mode off, too."`
 	EnvoyLogLevel          string `env:"ENVOYSHIM_ENVOY_LOG_LEVEL" placeholder:"LEVEL" help:"Replace Envoy's -l."`
 	EnvoyComponentLogLevel string `env:"ENVOYSHIM_ENVOY_COMPONENT_LOG_LEVEL" placeholder:"LIST" help:"Replace Envoy's --component-log-level."`
 	EnvoyFineGrainLog      string `env:"ENVOYSHIM_ENVOY_FINE_GRAIN_LOG" default:"false" placeholder:"true|false" help:"Add --enable-fine-grain-logging."`
 	EnvoyArgs              string `env:"ENVOYSHIM_ENVOY_ARGS" placeholder:"WORDS" help:"Words to append to Envoy's arguments."`
-	TLSDir                 string `env:"ENVOYSHIM_TLS_DIR" name:"tls-dir" placeholder:"DIR" help:"Mutual TLS on the debug port: ca.crt, tls.crt and tls.key in DIR."`
-	Insecure               string `env:"ENVOYSHIM_INSECURE" default:"false" placeholder:"true|false" help:"Consent to a debug port beyond loopback, without authentication."`
-	LogLevel               string `env:"ENVOYSHIM_LOG_LEVEL" default:"info" placeholder:"LEVEL" help:"envoyshim's own log: debug, info, warn, error."`
-	LogFormat              string `env:"ENVOYSHIM_LOG_FORMAT" default:"console" placeholder:"FORMAT" help:"envoyshim's own log: console or json."`
+}
+
+// DebugFlags are those of them that `envoyshim attach` has, too.
+type DebugFlags struct {
+	GDBServer   string `env:"ENVOYSHIM_GDBSERVER" name:"gdbserver" placeholder:"PATH" help:"gdbserver to use; else found on PATH and in /usr/local/lib/envoyshim."`
+	LLDBServer  string `env:"ENVOYSHIM_LLDB_SERVER" name:"lldb-server" placeholder:"PATH" help:"lldb-server to use; else found on PATH (newest first) and in /usr/local/lib/envoyshim."`
+	HoldTimeout string `env:"ENVOYSHIM_HOLD_TIMEOUT" default:"0" placeholder:"DURATION" help:"Let it run after this long with nobody attached (Go duration; 0: never)."`
+	HoldOnCrash string `env:"ENVOYSHIM_HOLD_ON_CRASH" default:"false" placeholder:"true|false" help:"Hold at a fatal signal of its own (SIGSEGV, SIGABRT, ...)."`
+	TLSDir      string `env:"ENVOYSHIM_TLS_DIR" name:"tls-dir" placeholder:"DIR" help:"Mutual TLS on the debug port: ca.crt, tls.crt and tls.key in DIR."`
+	Insecure    string `env:"ENVOYSHIM_INSECURE" default:"false" placeholder:"true|false" help:"Consent to a debug port beyond loopback, without authentication."`
+	LogLevel    string `env:"ENVOYSHIM_LOG_LEVEL" default:"info" placeholder:"LEVEL" help:"envoyshim's own log: debug, info, warn, error."`
+	LogFormat   string `env:"ENVOYSHIM_LOG_FORMAT" default:"console" placeholder:"FORMAT" help:"envoyshim's own log: console or json."`
 }
 
 // Variables are all settings of the environment, as typed. The kong tags are the
@@ -77,6 +82,7 @@ var laterModes = []string{"trace", "profile"}
 
 // Settings are the settings of one program name, checked.
 type Settings struct {
+	Naming      Naming
 	Mode        Mode
 	Listen      string
 	GDBServer   string
@@ -95,38 +101,38 @@ type Settings struct {
 // an empty variable counts as unset.
 func FromEnvironment() Variables {
 	var v Variables
-	eachVariable(&v, func(name string, field reflect.Value, def string) {
-		field.SetString(def)
-		if value := os.Getenv(name); value != "" {
+	eachSetting(&v, func(tag reflect.StructTag, field reflect.Value) {
+		field.SetString(tag.Get("default"))
+		if value := os.Getenv(tag.Get("env")); value != "" {
 			field.SetString(value)
 		}
 	})
 	return v
 }
 
-// eachVariable calls f for each setting with its variable, its value and its default.
-func eachVariable(v *Variables, f func(name string, field reflect.Value, def string)) {
+// eachSetting calls f for each setting of a struct of flags with its tag and its value.
+func eachSetting(flags any, f func(tag reflect.StructTag, field reflect.Value)) {
 	var walk func(reflect.Value)
 	walk = func(fields reflect.Value) {
 		for i := range fields.NumField() {
-			if tag := fields.Type().Field(i).Tag; fields.Field(i).Kind() == reflect.Struct {
+			switch fields.Field(i).Kind() {
+			case reflect.Struct:
 				walk(fields.Field(i))
-			} else {
-				f(tag.Get("env"), fields.Field(i), tag.Get("default"))
+			case reflect.String:
+				f(fields.Type().Field(i).Tag, fields.Field(i))
 			}
 		}
 	}
-	walk(reflect.ValueOf(v).Elem())
+	walk(reflect.ValueOf(flags).Elem())
 }
 
 // fillDefaults makes an empty variable count as unset.
-func (v *Flags) fillDefaults() {
-	fields := reflect.ValueOf(v).Elem()
-	for i := range fields.NumField() {
-		if fields.Field(i).String() == "" {
-			fields.Field(i).SetString(fields.Type().Field(i).Tag.Get("default"))
+func fillDefaults(flags any) {
+	eachSetting(flags, func(tag reflect.StructTag, field reflect.Value) {
+		if field.String() == "" {
+			field.SetString(tag.Get("default"))
 		}
-	}
+	})
 }
 
 // Targets returns the names that the mode applies to.
@@ -136,35 +142,36 @@ func (v Variables) Targets() []string { return splitList(v.Target) }
 // line, names each wrong variable, its value and what is allowed; the
 // Settings returned with it carry the values that were right, and Off.
 func (v Flags) For(name string) (Settings, error) {
-	v.fillDefaults()
-	c := checker{}
-	s := Settings{
-		GDBServer:  v.GDBServer,
-		LLDBServer: v.LLDBServer,
-		TLSDir:     v.TLSDir,
-		Argv: argvChanges{
-			logLevel:          v.EnvoyLogLevel,
-			componentLogLevel: v.EnvoyComponentLogLevel,
-			fineGrain:         c.boolean("ENVOYSHIM_ENVOY_FINE_GRAIN_LOG", v.EnvoyFineGrainLog),
-			extra:             c.words("ENVOYSHIM_ENVOY_ARGS", v.EnvoyArgs),
-		},
+	fillDefaults(&v)
+	c := checker{modes: modes}
+	argv := argvChanges{
+		logLevel:          v.EnvoyLogLevel,
+		componentLogLevel: v.EnvoyComponentLogLevel,
+		fineGrain:         c.boolean("ENVOYSHIM_ENVOY_FINE_GRAIN_LOG", v.EnvoyFineGrainLog),
+		extra:             c.words("ENVOYSHIM_ENVOY_ARGS", v.EnvoyArgs),
 	}
+	onFailure := c.choice("ENVOYSHIM_ON_FAILURE", v.OnFailure, "run", "exit")
+	mode := byName("ENVOYSHIM_MODE", v.Mode, name, "off", &c)
+	listen := byName("ENVOYSHIM_LISTEN", v.Listen, name, "127.0.0.1:2159", &c)
+	s := v.check(mode, listen, &c)
+	s.Argv, s.ExitOnFail = argv, onFailure == "exit"
+	return s, c.err(&s)
+}
+
+// check checks the settings that all have.
+func (v DebugFlags) check(mode, listen string, c *checker) Settings {
+	s := Settings{Naming: c.naming, GDBServer: v.GDBServer, LLDBServer: v.LLDBServer, TLSDir: v.TLSDir}
 	s.LogLevel = c.logLevel(v.LogLevel)
 	s.LogJSON = c.choice("ENVOYSHIM_LOG_FORMAT", v.LogFormat, "console", "json") == "json"
-	s.ExitOnFail = c.choice("ENVOYSHIM_ON_FAILURE", v.OnFailure, "run", "exit") == "exit"
 	s.HoldTimeout = c.duration("ENVOYSHIM_HOLD_TIMEOUT", v.HoldTimeout)
-	s.Mode = c.mode(byName("ENVOYSHIM_MODE", v.Mode, name, "off", &c))
+	s.Mode = c.mode(mode)
 	s.HoldOnCrash = c.boolean("ENVOYSHIM_HOLD_ON_CRASH", v.HoldOnCrash)
 	if s.HoldOnCrash && s.Mode == Pause {
-		c.fail("ENVOYSHIM_HOLD_ON_CRASH", v.HoldOnCrash, "not with ENVOYSHIM_MODE=pause, which traces nothing and opens no port; use another mode, or off")
+		c.fail("ENVOYSHIM_HOLD_ON_CRASH", v.HoldOnCrash, "not with "+c.naming.set("ENVOYSHIM_MODE", Pause)+", which traces nothing and opens no port; use another mode"+c.orOff())
 	}
 	guarded := c.boolean("ENVOYSHIM_INSECURE", v.Insecure) || v.TLSDir != ""
-	s.Listen = c.listen(byName("ENVOYSHIM_LISTEN", v.Listen, name, "127.0.0.1:2159", &c), guarded)
-	if len(c.errs) > 0 {
-		s.Mode = Off
-		return s, errors.New(strings.Join(c.errs, "; "))
-	}
-	return s, nil
+	s.Listen = c.listen(listen, guarded)
+	return s
 }
 
 // byName picks name's value from "value" or "a=x,b=y". A list without the name
@@ -187,11 +194,53 @@ func byName(variable, value, name, absent string, c *checker) string {
 	return found
 }
 
+// Naming is what the user calls settings by: variables of the environment, by which they are known here, or flags.
+type Naming int
+
+// The ways.
+const (
+	AsVariables Naming = iota
+	AsFlags
+)
+
+func (n Naming) name(variable string) string {
+	if n == AsVariables {
+		return variable
+	}
+	return "--" + strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(variable, prefix)), "_", "-")
+}
+
+// set is what to type for a setting.
+func (n Naming) set(variable string, value any) string {
+	return fmt.Sprintf("%s=%v", n.name(variable), value)
+}
+
 // checker collects one message a wrong value.
-type checker struct{ errs []string }
+type checker struct {
+	naming Naming
+	modes  []string // that are allowed
+	errs   []string
+}
 
 func (c *checker) fail(variable, value, allowed string) {
-	c.errs = append(c.errs, fmt.Sprintf("%s=%q: %s", variable, value, allowed))
+	c.errs = append(c.errs, fmt.Sprintf("%s=%q: %s", c.naming.name(variable), value, allowed))
+}
+
+// err is what was collected. Settings that are wrong are Off.
+func (c *checker) err(s *Settings) error {
+	if len(c.errs) == 0 {
+		return nil
+	}
+	s.Mode = Off
+	return errors.New(strings.Join(c.errs, "; "))
+}
+
+// orOff is said where a mode is off.
+func (c *checker) orOff() string {
+	if slices.Contains(c.modes, string(Off)) {
+		return ", or off"
+	}
+	return ""
 }
 
 func (c *checker) choice(variable, value string, allowed ...string) string {
@@ -204,10 +253,10 @@ func (c *checker) choice(variable, value string, allowed ...string) string {
 
 func (c *checker) mode(value string) Mode {
 	if slices.Contains(laterModes, value) {
-		c.fail("ENVOYSHIM_MODE", value, "not in this version of envoyshim; allowed: "+strings.Join(modes, ", "))
+		c.fail("ENVOYSHIM_MODE", value, "not in this version of envoyshim; allowed: "+strings.Join(c.modes, ", "))
 		return Off
 	}
-	return Mode(c.choice("ENVOYSHIM_MODE", value, modes...))
+	return Mode(c.choice("ENVOYSHIM_MODE", value, c.modes...))
 }
 
 func (c *checker) logLevel(value string) zerolog.Level {
@@ -257,7 +306,8 @@ func (c *checker) listen(value string, anywhere bool) string {
 		return ""
 	}
 	if !loopback && !anywhere {
-		c.fail("ENVOYSHIM_LISTEN", value, "a debug port has no authentication: listen on 127.0.0.1, or set ENVOYSHIM_TLS_DIR for mutual TLS, or ENVOYSHIM_INSECURE=true to open it to everybody who reaches it")
+		c.fail("ENVOYSHIM_LISTEN", value, "a debug port has no authentication: listen on 127.0.0.1, or set "+c.naming.name("ENVOYSHIM_TLS_DIR")+" for mutual TLS, or "+
+			c.naming.set("ENVOYSHIM_INSECURE", true)+" to open it to everybody who reaches it")
 		return ""
 	}
 	return value
@@ -286,7 +336,7 @@ func UnknownVariables(env []string) []string {
 
 func variableNames() []string {
 	var names []string
-	eachVariable(&Variables{}, func(name string, _ reflect.Value, _ string) { names = append(names, name) })
+	eachSetting(&Variables{}, func(tag reflect.StructTag, _ reflect.Value) { names = append(names, tag.Get("env")) })
 	return names
 }
 
