@@ -61,7 +61,7 @@ func (s *supervisor) serves(p protocol) error {
 	case s.status.Crash != nil && rsp: // by the watch, in every mode
 		return nil
 	case s.status.Crash != nil && s.delves(p):
-		return fmt.Errorf("process %d is held at %s, which a Delve that attaches would lose; use gdb, or lldb's gdb-remote", s.PID, s.status.Crash.Signal)
+		return fmt.Errorf("process %d is held at %s, which a Delve that attaches would lose; use gdb, or lldb's gdb-remote", s.known.PID, s.status.Crash.Signal)
 	case s.delves(p) && !carried.Carried():
 		return carried.ErrNot
 	case s.ownServer() && rsp, s.delves(p), string(s.Mode) == string(p):
@@ -72,9 +72,9 @@ func (s *supervisor) serves(p protocol) error {
 	case s.Mode == LLDBPlatform && p == lldbProtocol:
 		return nil
 	case s.Mode == LLDBPlatform:
-		return fmt.Errorf("this is %s, and ENVOYSHIM_MODE=lldb-platform serves lldb only; set ENVOYSHIM_MODE=debug", p)
+		return fmt.Errorf("this is %s, and %s serves lldb only; set %s", p, s.naming.set("ENVOYSHIM_MODE", s.Mode), s.naming.set("ENVOYSHIM_MODE", Debug))
 	}
-	return fmt.Errorf("this is %s, and ENVOYSHIM_MODE=%s serves %s only; set ENVOYSHIM_MODE=debug", p, s.Mode, s.Mode)
+	return fmt.Errorf("this is %s, and %s serves %s only; set %s", p, s.naming.set("ENVOYSHIM_MODE", s.Mode), s.Mode, s.naming.set("ENVOYSHIM_MODE", Debug))
 }
 
 // ownServer reports that the embedded debug server serves. In mode off that is after a crash, or before one.
@@ -91,13 +91,13 @@ func (b backend) find(s Settings) (string, error) {
 	if path := b.setting(s); path != "" {
 		found, err := exec.LookPath(path)
 		if err != nil {
-			return "", fmt.Errorf("%s=%q: %w; name an executable file", b.variable, path, err)
+			return "", fmt.Errorf("%s=%q: %w; name an executable file", s.Naming.name(b.variable), path, err)
 		}
 		return found, nil
 	}
 	path, err := findProgram(b.names())
 	if err != nil {
-		return "", fmt.Errorf("%w: %s, or set %s", err, b.install, b.variable)
+		return "", fmt.Errorf("%w: %s, or set %s", err, b.install, s.Naming.name(b.variable))
 	}
 	return path, nil
 }

@@ -14,8 +14,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/envoyshim/envoyshim/nsutil"
 )
 
 // The control socket is an abstract Unix socket (unix(7)): it needs no writable
@@ -37,6 +35,7 @@ const (
 // Status describes one process under envoyshim.
 type Status struct {
 	PID        int       `json:"pid"`
+	NSPID      int       `json:"ns_pid,omitempty"` // in its own pid namespace, where that is another
 	State      State     `json:"state"`
 	Mode       Mode      `json:"mode"`
 	Listen     string    `json:"listen"` // "" when there is no debug port
@@ -136,7 +135,7 @@ func (s *supervisor) serveControlConn(conn *net.UnixConn) {
 			return
 		case "stdio":
 			if s.port == nil {
-				_ = out.Encode(reply{Error: fmt.Sprintf("process %d has no debug port (mode %s)", s.PID, s.Mode)})
+				_ = out.Encode(reply{Error: fmt.Sprintf("process %d has no debug port (mode %s)", s.known.PID, s.Mode)})
 			} else if out.Encode(reply{}) == nil {
 				s.greet(&client{Conn: conn, peer: fmt.Sprintf("envoyshim stdio, process %d", cred.Pid)})
 			}
@@ -224,19 +223,18 @@ func abstractSockets(prefix string) []string {
 	return names
 }
 
-// listenControl opens the control socket of the supervisor of pid. The error says
+// listenControl opens the control socket of a supervisor. The error says
 // who may have taken the name.
-func listenControl(pid int) (*net.UnixListener, uint64, error) {
-	pidns, err := nsutil.PIDNamespace()
-	if err != nil {
-		return nil, 0, fmt.Errorf("find the pid namespace: %w", err)
+func listenControl(known identity) (*net.UnixListener, error) {
+	if known.PIDNS == 0 {
+		return nil, errors.New("open the control socket: the pid namespace cannot be told; is /proc mounted?")
 	}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: controlName(pidns, pid), Net: "unix"})
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: controlName(known.PIDNS, known.PID), Net: "unix"})
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, pidns, fmt.Errorf("open the control socket: another process of this pod took its name: %w", err)
+		return nil, fmt.Errorf("open the control socket: another process of this pod took its name: %w", err)
 	}
 	if err != nil {
-		return nil, pidns, fmt.Errorf("open the control socket: %w", err)
+		return nil, fmt.Errorf("open the control socket: %w", err)
 	}
-	return l, pidns, nil
+	return l, nil
 }

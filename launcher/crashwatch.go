@@ -347,7 +347,7 @@ func (s *supervisor) unwatched(w *crashWatch) {
 	if state, _ := processState(s.PID); state == Exited {
 		return
 	}
-	event(s.log.Error(), evFailed, s.PID).Msgf("watch for a crash: %v; %s runs unwatched", w.err, s.Name)
+	s.event(s.log.Error(), evFailed).Msgf("watch for a crash: %v; %s runs unwatched", w.err, s.Name)
 	if state, _ := processState(s.PID); state == Held {
 		_ = s.signal(unix.SIGCONT)
 	}

@@ -95,7 +95,7 @@ func (s *supervisor) served(c *client) {
 
 // left records that one of several clients is gone.
 func (s *supervisor) left(c *client, by how) {
-	event(s.log.Info(), evDetached, s.PID).Str("by", string(by)).Str("client", c.peer).Msgf("%s is gone, others stay", c.speaks)
+	s.event(s.log.Info(), evDetached).Str("by", string(by)).Str("client", c.peer).Msgf("%s is gone, others stay", c.speaks)
 	if i := slices.Index(s.clients, c.peer); i >= 0 {
 		s.clients = slices.Delete(s.clients, i, i+1)
 	}

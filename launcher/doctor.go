@@ -317,7 +317,7 @@ func (d *doctor) checkPort() {
 	if d.settings.Listen == "" {
 		return // the settings line says why
 	}
-	l, err := openPort(d.settings.Listen)
+	l, err := openPort(d.settings.Listen, AsVariables)
 	if err == nil {
 		_ = l.Close()
 		d.ok("port", d.settings.Listen+" is free")

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/netip"
 
+	"github.com/rs/zerolog"
+
 	"github.com/envoyshim/envoyshim/internal/procfs"
 )
 
@@ -14,49 +16,79 @@ import (
 // template).
 const limits = "the kubelet kills istio-proxy after 600 s without readiness (startupProbe 1 s x 600) and after 60 s with holdApplicationUntilProxyStarts (postStart); raise them before holding longer"
 
+// logListening writes that the port is open. The user who attaches to a program that runs is told what to type now; of others, it is on hold next.
+func (s *supervisor) logListening() {
+	e := s.event(s.log.Info(), evListening).Str("listen", s.listen)
+	if s.user == nil {
+		e.Msg("the debug port is open")
+		return
+	}
+	e = e.Str("state", string(s.undebugged))
+	if s.undebugged == Held {
+		e.Msg("the debug port is open")
+		return
+	}
+	s.hints(e).Msgf("the debug port is open; %s runs until a debugger attaches", s.Name)
+}
+
 // logHeld writes the line that tells a person what to type next.
 func (s *supervisor) logHeld() {
 	level := s.log.Info()
 	if s.status.Crash != nil {
 		level = s.log.Error()
 	}
-	e := event(level, evHeld, s.PID).Str("mode", string(s.Mode))
-	exec := "kubectl exec -i " + s.podArgs() + " -- envoyshim stdio"
-	if s.port == nil {
-		e = e.Str("gdb", fmt.Sprintf("gdb -p %d", s.PID)).
-			Str("lldb", fmt.Sprintf("lldb -p %d", s.PID))
-	} else {
-		addr := dialAddress(s.listen)
+	e := s.event(level, evHeld).Str("mode", string(s.Mode))
+	if s.port != nil {
 		e = e.Str("listen", s.listen)
-		if s.tls != nil {
-			addr = nearAddress(s.listen) // where connect serves debuggers
-			e = e.Str("connect", "kubectl-envoyshim connect"+nearFlag(addr)+" --tls-dir DIR "+remoteAddress(s.listen))
-		}
-		if s.serves(gdbProtocol) == nil {
-			e = e.Str("gdb", "gdb -ex 'target remote "+addr+"'")
-		}
-		switch {
-		case s.Mode == LLDBPlatform && s.status.Crash == nil:
-			e = e.Str("lldb", fmt.Sprintf("lldb -o 'platform select remote-linux' -o 'platform connect connect://%s' -o 'process attach --name %s'",
-				addr, procfs.Comm(s.PID)))
-		case s.serves(lldbProtocol) == nil:
-			e = e.Str("lldb", "lldb -o 'gdb-remote "+addr+"'")
-		}
-		if s.serves(jsonRPCProtocol) == nil && (s.Go || s.Mode == Dlv) {
-			e = e.Str("dlv", "dlv connect "+addr)
-		}
-		if s.serves(gdbProtocol) == nil {
-			e = e.Str("kubectl", "gdb -ex 'target remote | "+exec+"'")
-		} else {
-			e = e.Str("kubectl", "kubectl-envoyshim connect"+nearFlag(addr)+" --exec '"+exec+"'")
-		}
 	}
-	e = e.Str("resume", fmt.Sprintf("envoyshim resume --pid %d", s.PID))
+	e = s.hints(e)
+	e = e.Str("resume", fmt.Sprintf("envoyshim resume --pid %d", s.known.PID))
 	if c := s.status.Crash; c != nil {
 		c.log(e).Msgf("%s is held at %s in thread %d (%s); attach a debugger, or resume, and the signal takes its course", s.Name, c.Signal, c.Thread, c.Name)
 		return
 	}
-	e.Str("limits", limits).Msgf("%s is held; attach a debugger or resume", s.Name)
+	if s.inPod() {
+		e = e.Str("limits", limits)
+	}
+	e.Msgf("%s is held; attach a debugger or resume", s.Name)
+}
+
+// inPod tells whether a pod's time limits apply. The shim takes them for granted, since that is what it is for.
+func (s *supervisor) inPod() bool { return s.user == nil || s.Pod != "" }
+
+// hints adds how to attach.
+func (s *supervisor) hints(e *zerolog.Event) *zerolog.Event {
+	if s.port == nil {
+		return e.Str("gdb", fmt.Sprintf("gdb -p %d", s.known.PID)).
+			Str("lldb", fmt.Sprintf("lldb -p %d", s.known.PID))
+	}
+	addr := dialAddress(s.listen)
+	if s.tls != nil {
+		addr = nearAddress(s.listen) // where connect serves debuggers
+		e = e.Str("connect", "kubectl-envoyshim connect"+nearFlag(addr)+" --tls-dir DIR "+remoteAddress(s.listen))
+	}
+	if s.serves(gdbProtocol) == nil {
+		e = e.Str("gdb", "gdb -ex 'target remote "+addr+"'")
+	}
+	switch {
+	case s.Mode == LLDBPlatform && s.status.Crash == nil:
+		e = e.Str("lldb", fmt.Sprintf("lldb -o 'platform select remote-linux' -o 'platform connect connect://%s' -o 'process attach --name %s'",
+			addr, procfs.Comm(s.PID)))
+	case s.serves(lldbProtocol) == nil:
+		e = e.Str("lldb", "lldb -o 'gdb-remote "+addr+"'")
+	}
+	if s.serves(jsonRPCProtocol) == nil && (s.Go || s.Mode == Dlv) {
+		e = e.Str("dlv", "dlv connect "+addr)
+	}
+	exec := "kubectl exec -i " + s.podArgs() + " -- envoyshim stdio"
+	switch {
+	case s.user != nil: // it is the node's port, which no container has
+	case s.serves(gdbProtocol) == nil:
+		e = e.Str("kubectl", "gdb -ex 'target remote | "+exec+"'")
+	default:
+		e = e.Str("kubectl", "kubectl-envoyshim connect"+nearFlag(addr)+" --exec '"+exec+"'")
+	}
+	return e
 }
 
 // podArgs are the arguments by which kubectl exec finds this container.

@@ -5,6 +5,8 @@ package launcher
 import (
 	"errors"
 	"os"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -27,27 +29,11 @@ func (l *launch) hold() error {
 			l.log.Warn().Msgf("%s is not used in mode %s, which serves its clients by itself; ENVOYSHIM_MODE=%s uses it", b.variable, l.settings.Mode, b.serves)
 		}
 	}
-	s := &supervisor{
-		PID:         l.shim.PID,
-		Name:        l.name,
-		BuildID:     elf.BuildID,
-		Go:          elf.Go,
-		Mode:        l.settings.Mode,
-		Listen:      l.settings.Listen,
-		Server:      server,
-		TLSDir:      l.settings.TLSDir,
-		HoldTimeout: l.settings.HoldTimeout,
-		HoldOnCrash: l.settings.HoldOnCrash,
-		Pod:         os.Getenv("POD_NAME"),
-		Namespace:   os.Getenv("POD_NAMESPACE"),
-		log:         l.log,
-		do:          make(chan func()),
-		newcomers:   crowd{max: maxNewcomers},
-		visitors:    crowd{max: maxVisitors},
-		complaints:  newComplaints(l.log),
-		watchers:    map[chan Status]bool{},
-	}
-	sparseEnvironment()
+	s := newSupervisor(l.settings, l.log)
+	s.PID, s.known = l.shim.PID, here(l.shim.PID)
+	s.Name, s.BuildID, s.Go, s.Server = l.name, elf.BuildID, elf.Go, server
+	s.Pod, s.Namespace = os.Getenv("POD_NAME"), os.Getenv("POD_NAMESPACE")
+	sparseEnvironment(os.Environ())
 	// Whatever can fail does so before the execve, while the shim can still run the ELF undebugged.
 	if err := s.open(); err != nil {
 		s.close()
@@ -94,16 +80,13 @@ func (l *launch) execHeld(anyTracer bool) (ordered bool, err error) {
 	return ordered, err
 }
 
-// sparseEnvironment leaves what debug servers need of Envoy's environment.
-func sparseEnvironment() {
-	kept := map[string]string{}
-	for _, name := range []string{"PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR"} {
-		if value, ok := os.LookupEnv(name); ok {
-			kept[name] = value
-		}
-	}
+// sparseEnvironment leaves what debug servers need of a program's environment, the given one.
+func sparseEnvironment(env []string) {
 	os.Clearenv()
-	for name, value := range kept {
-		_ = os.Setenv(name, value)
+	for _, e := range env {
+		name, value, _ := strings.Cut(e, "=")
+		if slices.Contains([]string{"PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR"}, name) {
+			_ = os.Setenv(name, value)
+		}
 	}
 }

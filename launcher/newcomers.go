@@ -46,6 +46,15 @@ func (all *crowd) remove(c droppable) {
 	}
 }
 
+// dropAll ends all connections.
+func (all *crowd) dropAll() {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	for _, c := range all.clients {
+		c.drop()
+	}
+}
+
 // complaints are the log's lines about connections that were closed: ten in five seconds, the others are counted.
 type complaints struct {
 	log, sampled zerolog.Logger

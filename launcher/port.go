@@ -23,7 +23,7 @@ const silence = 20 * time.Second
 // keepAlive finds out within 15 s that a client is gone without a word: a laptop asleep, a network that drops everything (tcp(7)).
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 5 * time.Second, Count: 2}
 
-func openPort(addr string) (net.Listener, error) {
+func openPort(addr string, named Naming) (net.Listener, error) {
 	config := net.ListenConfig{KeepAliveConfig: keepAlive, Control: giveUpUnacknowledged}
 	config.SetMultipathTCP(false) // whose sockets do not tell every end
 	network := "tcp"
@@ -32,7 +32,7 @@ func openPort(addr string) (net.Listener, error) {
 	}
 	l, err := config.Listen(context.Background(), network, addr)
 	if errors.Is(err, unix.EADDRINUSE) {
-		return nil, fmt.Errorf("open the debug port %s: another process of this pod listens there; set ENVOYSHIM_LISTEN to a free port: %w", addr, err)
+		return nil, fmt.Errorf("open the debug port %s: another process of this pod listens there; set %s to a free port: %w", addr, named.name("ENVOYSHIM_LISTEN"), err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the debug port %s: %w", addr, err)
@@ -126,7 +126,7 @@ func (s *supervisor) complain(c *client, err error) {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		why = "it ended before its first request"
 	}
-	s.complaints.about(s.PID, c.peer, why)
+	s.complaints.about(s.known.PID, c.peer, why)
 }
 
 // admit starts a session for a client, if it can be served now.
@@ -167,7 +167,7 @@ func (s *supervisor) claimable() error {
 		return fmt.Errorf("the %s client at %s is attached; one client at a time", s.status.Debugger, s.status.Client)
 	}
 	if st := s.observe(); st.State == Attached {
-		return fmt.Errorf("process %d is already traced by process %d", s.PID, st.Tracer)
+		return fmt.Errorf("process %d is already traced by %s", s.known.PID, tracerName(st.Tracer))
 	}
 	return nil
 }
@@ -217,7 +217,7 @@ func (s *supervisor) onAttached(c *client) func() {
 
 // attached records that a client is attached.
 func (s *supervisor) attached(c *client, note string) {
-	event(s.log.Info(), evAttached, s.PID).Str("client", c.peer).Str("debugger", string(c.speaks)).Msgf("%s is attached%s", c.speaks, note)
+	s.event(s.log.Info(), evAttached).Str("client", c.peer).Str("debugger", string(c.speaks)).Msgf("%s is attached%s", c.speaks, note)
 	if s.clients = append(s.clients, c.peer); len(s.clients) == 1 {
 		s.status.Debugger = string(c.speaks)
 	}
@@ -261,10 +261,10 @@ func (s *supervisor) finish(ses service, end ending) {
 		defer end.recorded()
 	}
 	if end.attached {
-		event(s.log.Info(), evDetached, s.PID).Str("by", string(end.how)).Msgf("%s is gone", ses.serves())
+		s.event(s.log.Info(), evDetached).Str("by", string(end.how)).Msgf("%s is gone", ses.serves())
 	}
 	if end.err != nil {
-		event(s.log.Error(), evFailed, s.PID).Msg(end.err.Error())
+		s.event(s.log.Error(), evFailed).Msg(end.err.Error())
 	}
 	state, _ := processState(s.PID)
 	switch {
@@ -276,7 +276,7 @@ func (s *supervisor) finish(ses service, end ending) {
 		s.setHeld()
 	default:
 		if end.attached {
-			event(s.log.Info(), evResumed, s.PID).Str("by", string(end.how)).Msg(s.Name + " runs")
+			s.event(s.log.Info(), evResumed).Str("by", string(end.how)).Msg(s.Name + " runs")
 		}
 		s.setRunning()
 	}

@@ -22,7 +22,8 @@ import (
 // supervisor is this process once it looks after a program. All its state belongs
 // to the goroutine of loop; others send it functions over do.
 type supervisor struct {
-	PID         int // of the shim, which becomes the program
+	PID         int      // of the shim, which becomes the program
+	known       identity // by which its users know it
 	Name        string
 	BuildID     string // of its ELF; "" when there is none
 	Go          bool   // it is a Go program
@@ -32,43 +33,88 @@ type supervisor struct {
 	TLSDir      string // certificates of the debug port; "": it is in the clear
 	HoldTimeout time.Duration
 	HoldOnCrash bool
+	naming      Naming
 	Pod         string // for the kubectl line; "" outside Kubernetes
 	Namespace   string
 
 	log     zerolog.Logger
-	pidfd   int
+	user    <-chan struct{}     // closed when the user who has started this process ends it; nil: it lives as long as the program
+	pidfd   int                 // 0: not opened yet
 	port    net.Listener        // nil: no debug port
 	tls     *tlsport.Terminator // nil: the port is in the clear
 	listen  string              // its address
 	control *net.UnixListener
-	pidns   uint64
 
 	newcomers  crowd
 	visitors   crowd
 	platform   *debugserver.Platform // what lldb's clients meet first
 	complaints *complaints
 
-	do       chan func()
-	status   Status
-	watchers map[chan Status]bool
-	timeout  *time.Timer      // running while held and HoldTimeout is set
-	session  service          // the attached client, or nil
-	clients  []string         // addresses of the clients that it serves; only Delve serves several
-	dropped  bool             // the session was told to drop it
-	watch    *crashWatch      // traces it while it runs, or nil
-	dying    *unix.WaitStatus // as the watch has seen; nil: it has not
-	phase    phase            // in which it ends
-	replies  sync.WaitGroup   // answers on the way to `envoyshim resume` and the like
+	do         chan func()
+	status     Status
+	leaving    bool  // supervision ends
+	undebugged State // what the program does when nobody debugs it: Running or Held
+	watchers   map[chan Status]bool
+	timeout    *time.Timer      // running while held and HoldTimeout is set
+	session    service          // the attached client, or nil
+	clients    []string         // addresses of the clients that it serves; only Delve serves several
+	dropped    bool             // the session was told to drop it
+	watch      *crashWatch      // traces it while it runs, or nil
+	dying      *unix.WaitStatus // as the watch has seen; nil: it has not
+	phase      phase            // in which it ends
+	replies    sync.WaitGroup   // answers on the way to `envoyshim resume` and the like
+}
+
+// newSupervisor makes one by the settings, of a program that is yet to be named.
+func newSupervisor(settings Settings, log zerolog.Logger) *supervisor {
+	return &supervisor{
+		Mode:        settings.Mode,
+		Listen:      settings.Listen,
+		TLSDir:      settings.TLSDir,
+		HoldTimeout: settings.HoldTimeout,
+		HoldOnCrash: settings.HoldOnCrash,
+		naming:      settings.Naming,
+		log:         log,
+		do:          make(chan func()),
+		newcomers:   crowd{max: maxNewcomers},
+		visitors:    crowd{max: maxVisitors},
+		complaints:  newComplaints(log),
+		watchers:    map[chan Status]bool{},
+	}
+}
+
+// An identity is by what the users of a program know it and its supervisor. From the node the pids are not those of the program's own pid namespace.
+type identity struct {
+	PID        int
+	Supervisor int    // its pid
+	PIDNS      uint64 // the pid namespace of all three
+}
+
+// here is the identity of a process for users in its own pid namespace.
+func here(pid int) identity {
+	pidns, _ := nsutil.PIDNamespace() // 0: there will be no control socket
+	return identity{PID: pid, Supervisor: os.Getpid(), PIDNS: pidns}
+}
+
+// event starts a line about the program.
+func (s *supervisor) event(e *zerolog.Event, name string) *zerolog.Event {
+	e = event(e, name, s.known.PID)
+	if s.PID != s.known.PID {
+		e = e.Int("ns_pid", s.PID)
+	}
+	return e
 }
 
 // open takes hold of the process and opens the debug port and the control socket. A
 // control socket that cannot be had is no error: status and resume manage without.
 func (s *supervisor) open() (err error) {
-	if s.pidfd, err = unix.PidfdOpen(s.PID, 0); err != nil {
-		return fmt.Errorf("open a pidfd of process %d: %w", s.PID, err)
+	if s.pidfd == 0 {
+		if s.pidfd, err = unix.PidfdOpen(s.PID, 0); err != nil {
+			return fmt.Errorf("open a pidfd of process %d: %w", s.PID, err)
+		}
 	}
 	if s.Mode != Pause {
-		if s.port, err = openPort(s.Listen); err != nil {
+		if s.port, err = openPort(s.Listen, s.naming); err != nil {
 			return err
 		}
 		s.listen = s.port.Addr().String()
@@ -77,14 +123,13 @@ func (s *supervisor) open() (err error) {
 			return err
 		}
 	}
-	s.control, s.pidns, err = listenControl(s.PID)
-	if err != nil {
-		s.log.Warn().Int("pid", s.PID).Msgf("%v; status and resume must do without the supervisor", err)
+	if s.control, err = listenControl(s.known); err != nil {
+		s.log.Warn().Int("pid", s.known.PID).Msgf("%v; status and resume must do without the supervisor", err)
 	}
 	return nil
 }
 
-// close undoes open, for a process that will run undebugged.
+// close undoes open, for a process that is not supervised any longer.
 func (s *supervisor) close() {
 	if s.port != nil {
 		_ = s.port.Close()
@@ -104,7 +149,10 @@ func (s *supervisor) supervise(held bool) {
 	// or the end of this process would kill them before they clean up.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM)
 	signal.Ignore(unix.SIGPIPE)
-	s.status = Status{PID: s.PID, Mode: s.Mode, Listen: s.listen, TLS: s.tls != nil, Exe: procfs.Exe(s.PID), Supervisor: os.Getpid(), Name: s.Name, BuildID: s.BuildID}
+	s.status = Status{PID: s.known.PID, Mode: s.Mode, Listen: s.listen, TLS: s.tls != nil, Exe: procfs.Exe(s.PID), Supervisor: s.known.Supervisor, Name: s.Name, BuildID: s.BuildID}
+	if s.PID != s.known.PID {
+		s.status.NSPID = s.PID
+	}
 	go s.serve(held)
 	s.loop()
 }
@@ -113,10 +161,16 @@ func (s *supervisor) supervise(held bool) {
 // none to tell.
 func (s *supervisor) serve(held bool) {
 	s.do <- func() {
+		s.undebugged = Running
+		if held {
+			s.undebugged = Held
+		}
 		if s.port != nil {
-			event(s.log.Info(), evListening, s.PID).Str("listen", s.listen).Msg("the debug port is open")
+			s.logListening()
 		}
 		switch {
+		case !held && s.user != nil:
+			s.setRunning()
 		case !held:
 			s.setState(Running)
 		case s.Mode == Off: // held only to be watched from its first instruction
@@ -128,13 +182,13 @@ func (s *supervisor) serve(held bool) {
 	if s.control != nil {
 		go s.serveControl(s.control)
 	}
-	announce(s.pidns)
+	announce(s.known.PIDNS)
 	if s.port != nil {
 		s.acceptClients()
 	}
 }
 
-// loop runs until the process has ended.
+// loop runs until the process has ended, or the user is gone.
 func (s *supervisor) loop() {
 	ended := make(chan struct{})
 	go func() {
@@ -155,10 +209,13 @@ func (s *supervisor) loop() {
 			f()
 		case <-s.timeout.C:
 			if s.status.State == Held {
-				_ = s.resume(fmt.Sprintf("ENVOYSHIM_HOLD_TIMEOUT=%s passed with nobody attached", s.HoldTimeout))
+				_ = s.resume(s.naming.set("ENVOYSHIM_HOLD_TIMEOUT", s.HoldTimeout) + " passed with nobody attached")
 			}
 		case <-ended:
 			s.exited()
+			return
+		case <-s.user:
+			s.leave()
 			return
 		}
 	}
@@ -198,7 +255,7 @@ func (s *supervisor) logExited() {
 	if s.dying != nil && *s.dying != 0 {
 		level = s.log.Warn()
 	}
-	e := event(level, evExited, s.PID)
+	e := s.event(level, evExited)
 	switch {
 	case s.dying == nil:
 	case s.dying.Signaled():
@@ -231,7 +288,7 @@ func (s *supervisor) serveUntil(done func() bool, limit time.Duration) bool {
 // signal sends sig to the process by pidfd: never to one that reused the pid.
 func (s *supervisor) signal(sig unix.Signal) error {
 	if err := unix.PidfdSendSignal(s.pidfd, sig, nil, 0); err != nil {
-		return fmt.Errorf("send %s to process %d: %w", unix.SignalName(sig), s.PID, err)
+		return fmt.Errorf("send %s to process %d: %w", unix.SignalName(sig), s.known.PID, err)
 	}
 	return nil
 }
@@ -259,7 +316,7 @@ func (s *supervisor) setState(st State) {
 
 // setRunning records that it runs, and has it watched if it is to be.
 func (s *supervisor) setRunning() {
-	s.status.Crash = nil
+	s.status.Crash, s.undebugged = nil, Running
 	s.setState(Running)
 	if s.HoldOnCrash && s.watch == nil {
 		s.startWatch(nil)
@@ -269,7 +326,9 @@ func (s *supervisor) setRunning() {
 // setHeld records that the process is on hold and tells how to go on.
 func (s *supervisor) setHeld() {
 	s.setState(Held)
-	s.logHeld()
+	if !s.leaving {
+		s.logHeld()
+	}
 }
 
 // observe corrects the state by what /proc shows: somebody may have sent SIGCONT or SIGSTOP
@@ -282,9 +341,10 @@ func (s *supervisor) observe() Status {
 	if state != s.status.State && state != Exited {
 		switch state {
 		case Running:
-			event(s.log.Info(), evResumed, s.PID).Msgf("%s runs: something else sent SIGCONT", s.Name)
+			s.event(s.log.Info(), evResumed).Msgf("%s runs: something else sent SIGCONT", s.Name)
 			s.setRunning()
 		case Held:
+			s.undebugged = Held
 			s.setHeld()
 		case Attached:
 			s.setState(Attached)
@@ -313,13 +373,21 @@ func processState(pid int) (State, int) {
 	return Running, 0
 }
 
+// tracerName tells of a tracer by its pid, which is 0 when that is in a pid namespace that is not seen from here.
+func tracerName(pid int) string {
+	if pid == 0 {
+		return "a process outside of its pid namespace"
+	}
+	return fmt.Sprintf("process %d (%s)", pid, procfs.Comm(pid))
+}
+
 // resume lets a held process run.
 func (s *supervisor) resume(why string) error {
 	switch st := s.observe(); {
 	case s.session != nil:
-		return fmt.Errorf("process %d is under the %s client at %s; detach there, or `envoyshim disconnect` first", s.PID, st.Debugger, st.Client)
+		return fmt.Errorf("process %d is under the %s client at %s; detach there, or `envoyshim disconnect` first", s.known.PID, st.Debugger, st.Client)
 	case st.State == Attached:
-		return fmt.Errorf("process %d is traced by process %d (%s); detach there", s.PID, st.Tracer, procfs.Comm(st.Tracer))
+		return fmt.Errorf("process %d is traced by %s; detach there", s.known.PID, tracerName(st.Tracer))
 	case st.State == Running && s.watch != nil && stoppedByHand(s.PID):
 		return s.signal(unix.SIGCONT)
 	case st.State == Running:
@@ -334,7 +402,7 @@ func (s *supervisor) resume(why string) error {
 			return err
 		}
 	}
-	event(s.log.Info(), evResumed, s.PID).Str("by", why).Msg(s.Name + " runs")
+	s.event(s.log.Info(), evResumed).Str("by", why).Msg(s.Name + " runs")
 	s.setRunning()
 	return nil
 }
@@ -350,12 +418,12 @@ func stoppedByHand(pid int) bool {
 // on hold.
 func (s *supervisor) disconnect() error {
 	if s.session == nil {
-		return fmt.Errorf("no client is attached to process %d", s.PID)
+		return fmt.Errorf("no client is attached to process %d", s.known.PID)
 	}
 	s.dropped = true
 	s.session.drop()
 	if !s.serveUntil(s.detached, 2*answerTime) {
-		return fmt.Errorf("the debug server of process %d does not answer", s.PID)
+		return fmt.Errorf("the debug server of process %d does not answer", s.known.PID)
 	}
 	return nil
 }

@@ -18,7 +18,7 @@ func (s *supervisor) openTLS() (err error) {
 		return nil
 	}
 	if s.tls, err = tlsport.Start(s.TLSDir, fips(s.PID), &lastLine{log: s.log}); err != nil {
-		return fmt.Errorf("ENVOYSHIM_TLS_DIR=%q: %w", s.TLSDir, err)
+		return fmt.Errorf("%s=%q: %w", s.naming.name("ENVOYSHIM_TLS_DIR"), s.TLSDir, err)
 	}
 	return nil
 }
