@@ -19,9 +19,11 @@ type commands struct {
 	Disconnect disconnectCommand `cmd:"" help:"Drop the attached debugger; back to held."`
 	Stdio      stdioCommand      `cmd:"" help:"Connect standard input and output to the debug port."`
 	Install    installCommand    `cmd:"" help:"Put this program into a directory, by both of its names."`
+	Attach     attachCommand     `cmd:"" help:"From the node: open a debug port for a process of any container."`
 	Doctor     doctorCommand     `cmd:"" help:"Tell what would stop a debugger here, and the cure."`
 	Find       findCommand       `cmd:"" help:"Find processes by pod, container, command name or executable."`
 	Rehearse   rehearseCommand   `cmd:"" hidden:""`
+	Attend     attendCommand     `cmd:"" hidden:""`
 
 	Version kong.VersionFlag `help:"Print the version."`
 }

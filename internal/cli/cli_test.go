@@ -68,6 +68,7 @@ Commands:
   disconnect    Drop the attached debugger; back to held.
   stdio         Connect standard input and output to the debug port.
   install       Put this program into a directory, by both of its names.
+  attach        From the node: open a debug port for a process of any container.
   doctor        Tell what would stop a debugger here, and the cure.
   find          Find processes by pod, container, command name or executable.
 

@@ -128,6 +128,9 @@ func second(f []string) int {
 // Pends reports a signal in the queue of the whole process, not in that of one thread.
 func (s Status) Pends(sig syscall.Signal) bool { return s.ShdPnd&(1<<(sig-1)) != 0 }
 
+// May reports an effective capability, by its number (capabilities(7)).
+func (s Status) May(capability int) bool { return s.CapEff&(1<<capability) != 0 }
+
 // Threads lists the thread ids of a process, in the order of /proc (proc_pid_task(5)).
 func Threads(pid int) ([]int, error) {
 	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
