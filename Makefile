@@ -12,10 +12,10 @@ CARRIED = $(subst envoyshim,carried,$(POD))
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FIXTURES := bin/test/standin bin/test/standin-static bin/test/standin-bazel bin/test/tour bin/test/probe bin/test/probe-static \
 	bin/test/probe-static-pie bin/test/goprog bin/test/gocrowd bin/test/gohost bin/test/libgolib.so \
-	bin/test/parent bin/test/deny bin/test/crowd bin/test/tally bin/test/crash bin/test/gorecover \
+	bin/test/parent bin/test/deny bin/test/crowd bin/test/tally bin/test/crash bin/test/storm bin/test/bench-exit bin/test/gorecover \
 	bin/test/goprog-arm64 bin/test/guest.test
 ARM64_FIXTURES := $(addprefix bin/arm64/test/,probe parent crash gocrowd guest.test dlv)
-BENCH_FIXTURES := bin/test/bench-exit bin/test/bench-execve bin/test/bench-goexec bin/test/heartbeat
+BENCH_FIXTURES := bin/test/bench-execve bin/test/bench-goexec bin/test/heartbeat
 
 # The tests of debugger sessions, which both the external servers and our own must pass, and our own under watch for a crash, too.
 SESSIONS := GDB|LLDB|DAP|RunToTheEnd|FirstStop|QuitLets|LostClient|LaterAttach|OneClient|NonStop|SignalsUnder|SlowAndOdd|StatusFollows|Disconnect
@@ -102,7 +102,7 @@ bin/test/deny: test/fixtures/deny.c
 	@mkdir -p $(@D)
 	gcc -g -O0 -Wall -static -o $@ $<
 
-bin/test/crowd bin/test/tally bin/test/crash: bin/test/%: test/fixtures/%.c
+bin/test/crowd bin/test/tally bin/test/crash bin/test/storm: bin/test/%: test/fixtures/%.c
 	@mkdir -p $(@D)
 	gcc -g -O0 -Wall -o $@ $< -pthread
 

@@ -216,3 +216,9 @@ func (a *attachment) ended() bool {
 		}
 	}
 }
+
+// Check tells what is wrong with the settings, in one line.
+func (f AttachFlags) Check() error {
+	_, err := f.settings()
+	return err
+}

@@ -31,6 +31,19 @@ type Process struct {
 	host  string // also of this process's own UTS namespace
 }
 
+// String names the process to a person.
+func (p *Process) String() string {
+	s := fmt.Sprintf("process %d", p.PID)
+	if p.NSPID != p.PID {
+		s += fmt.Sprintf(" (%d in its container)", p.NSPID)
+	}
+	s += ", " + p.Comm + ", " + p.Exe
+	if p.Pod != "" {
+		s += ", in pod " + p.Pod
+	}
+	return s
+}
+
 // PIDFD is the descriptor by which the process is held.
 func (p *Process) PIDFD() *os.File { return p.pidfd }
 

@@ -22,6 +22,7 @@ type commands struct {
 	Attach     attachCommand     `cmd:"" help:"From the node: open a debug port for a process of any container."`
 	Doctor     doctorCommand     `cmd:"" help:"Tell what would stop a debugger here, and the cure."`
 	Find       findCommand       `cmd:"" help:"Find processes by pod, container, command name or executable."`
+	Catch      catchCommand      `cmd:"" help:"Wait for the next exec of a program, and hold it before its first instruction, in any container."`
 	Rehearse   rehearseCommand   `cmd:"" hidden:""`
 	Attend     attendCommand     `cmd:"" hidden:""`
 

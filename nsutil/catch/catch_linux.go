@@ -31,8 +31,8 @@ type Caught struct {
 
 // A Catcher waits for execs.
 type Catcher interface {
-	// Method is "ebpf" or "ptrace".
-	Method() string
+	// Method is EBPF or Ptrace.
+	Method() Method
 	// Next waits for the next process that is caught. io.EOF: Count were caught, or Stop was called and all that were caught are told.
 	Next(ctx context.Context) (Caught, error)
 	// Stop ends the catching at once; what was caught before stays so, and Next tells it.

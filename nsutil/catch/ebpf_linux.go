@@ -132,7 +132,7 @@ func (e *ebpf) report(ctx context.Context) (wire.Report, error) {
 	}
 }
 
-func (e *ebpf) Method() string { return "ebpf" }
+func (e *ebpf) Method() Method { return EBPF }
 
 // Next waits for the next process that was stopped. ErrLost is told apart for each.
 func (e *ebpf) Next(ctx context.Context) (Caught, error) {

@@ -1,0 +1,351 @@
+package test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sys/unix"
+
+	"github.com/envoyshim/envoyshim/internal/procfs"
+)
+
+// A catcher is a running `envoyshim catch --json`.
+type catcher struct {
+	*process
+	told int // lines of its output that were taken
+}
+
+// catch starts one, and returns when it waits.
+func catch(t testing.TB, args ...string) *catcher {
+	t.Helper()
+	c := &catcher{process: start(t, nil, append([]string{cli(t), "catch", "--json", "--listen", "127.0.0.1:0"}, args...)...)}
+	c.next("waiting")
+	return c
+}
+
+// next waits for the next line about that event, and passes over others.
+func (c *catcher) next(event string) event {
+	c.t.Helper()
+	for {
+		e := c.nextOf()
+		if e == nil {
+			c.t.Fatalf("it ended without %q\n%s%s", event, c.out, c.err)
+		}
+		if e.str("event") == event {
+			return e
+		}
+	}
+}
+
+// nextOf is nil when the catcher has ended.
+func (c *catcher) nextOf() event {
+	c.t.Helper()
+	line, ok := c.out.at(c.told)
+	if !ok {
+		return nil
+	}
+	c.told++
+	var e event
+	if err := json.Unmarshal([]byte(line), &e); err != nil {
+		c.t.Fatalf("not JSON: %q", line)
+	}
+	return e
+}
+
+// unique copies a program to a name that no other test, and nobody else on this machine, runs.
+func unique(t testing.TB, program string) (path, comm string) {
+	t.Helper()
+	comm = fmt.Sprintf("es%x", rand.Uint64()>>24)
+	path = filepath.Join(sharedDir(t), comm)
+	copyFile(t, program, path)
+	return path, comm
+}
+
+// inNamespaces is a command line prefix that gives a program what a container has: pid, mount, UTS and network namespaces of its own, with that host name.
+// As PID 1 the program is init itself, else its child.
+func inNamespaces(hostname string, pid1 bool) []string {
+	script := `hostname "$0" && exec "$@"`
+	if !pid1 {
+		script = `hostname "$0" && "$@" & wait`
+	}
+	return []string{"unshare", "--pid", "--mount-proc", "--uts", "--net", "--fork", "--kill-child", "sh", "-c", script, hostname}
+}
+
+// caughtAt fails unless the process that was told stands before its first instruction.
+func (c *catcher) caughtAt(p *process) int {
+	c.t.Helper()
+	pid := c.next("caught").num("pid")
+	unmoved(c.t, pid, p.out)
+	return pid
+}
+
+func cont(t testing.TB, pid int) {
+	t.Helper()
+	if err := unix.Kill(pid, unix.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestEveryCatchIsAtTheFirstInstruction(t *testing.T) {
+	path, comm := unique(t, probe(t))
+	n := trials(100)
+	c := catch(t, "--comm", comm, "--mode", "pause", "--count", strconv.Itoa(n))
+	for i := range n {
+		var argv []string
+		switch i % 3 {
+		case 1:
+			argv = inNamespaces("pod-0", true)
+		case 2:
+			argv = inNamespaces("pod-0", false)
+		}
+		p := start(t, nil, append(argv, path, "exit", "0")...)
+		cont(t, c.caughtAt(p))
+		p.out.await(t, "constructor")
+		p.out.await(t, "main")
+		if st := p.status(); st != 0 {
+			t.Fatalf("wait status %#x", st)
+		}
+	}
+	if st := c.status(); st != 0 {
+		t.Fatalf("the catcher's wait status is %#x", st)
+	}
+}
+
+func TestEveryKindOfELFIsCaught(t *testing.T) {
+	for _, elf := range []string{"probe-static", "probe-static-pie", "goprog", "standin", "standin-static"} {
+		t.Run(elf, func(t *testing.T) {
+			path, comm := unique(t, fixture(t, "bin/test/"+elf))
+			c := catch(t, "--comm", comm, "--mode", "pause")
+			c.caughtAt(start(t, nil, path, "--version"))
+		})
+	}
+}
+
+func TestTheRealEnvoyIsCaughtAndGoesLive(t *testing.T) {
+	path, comm := unique(t, realEnvoy(t))
+	admin := freePort(t)
+	c := catch(t, "--exe", path, "--mode", "pause")
+	p := start(t, nil, path, "--config-yaml", bootstrap(admin), "--disable-hot-restart")
+	pid := c.caughtAt(p)
+	if got := procfs.Comm(pid); got != comm {
+		t.Fatalf("comm %q", got)
+	}
+	run(t, cli(t), "resume", "--pid", strconv.Itoa(pid))
+	awaitLive(t, admin)
+}
+
+func TestWaitingToCatchCostsNoCPU(t *testing.T) {
+	_, comm := unique(t, probe(t))
+	c := catch(t, "--comm", comm, "--mode", "pause")
+	all := append(children(t, c.pid()), c.pid())
+	if len(all) < 2 {
+		t.Fatalf("who waits? %v", all)
+	}
+	before := uint64(0)
+	for _, pid := range all {
+		before += ticks(t, pid)
+	}
+	time.Sleep(10 * time.Second) // the measure itself, no synchronisation
+	after := uint64(0)
+	for _, pid := range all {
+		after += ticks(t, pid)
+	}
+	if after != before {
+		t.Errorf("waiting took %d ticks", after-before)
+	}
+}
+
+// While 500 others a second are executed all that match are caught, and none of the others is stopped: their parent would see it.
+func TestCatchAmidOtherExecs(t *testing.T) {
+	path, comm := unique(t, probe(t))
+	n := trials(50)
+	c := catch(t, "--comm", comm, "--mode", "pause", "--count", strconv.Itoa(n))
+	s := blow(t, 500)
+	for range n {
+		p := start(t, nil, path, "exit", "0")
+		cont(t, c.caughtAt(p))
+		if st := p.status(); st != 0 {
+			t.Fatalf("wait status %#x", st)
+		}
+	}
+	s.over()
+}
+
+// A storm executes a program again and again, and sees whether any is ever stopped.
+type storm struct {
+	*process
+	stop func()
+}
+
+func blow(t testing.TB, rate int) *storm {
+	t.Helper()
+	cmd := exec.Command(fixture(t, "bin/test/storm"), fixture(t, "bin/test/bench-exit"), strconv.Itoa(rate))
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &storm{startCmd(t, nil, cmd), func() { _ = in.Close() }}
+	s.out.await(t, "blowing")
+	return s
+}
+
+// over ends the storm. None may have been stopped, nor have failed.
+func (s *storm) over() {
+	s.t.Helper()
+	s.stop()
+	var started, stopped, failed, rate int
+	if _, err := fmt.Sscanf(s.out.await(s.t, "started"), "started %d stopped %d failed %d rate %d", &started, &stopped, &failed, &rate); err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Logf("%d others, %d a second", started, rate)
+	if started == 0 || stopped != 0 || failed != 0 {
+		s.t.Errorf("of %d others %d were stopped and %d failed", started, stopped, failed)
+	}
+}
+
+// The catcher is killed at any point; nobody else stays stopped, nor does a program stay in the kernel to stop anybody.
+func TestTheCatcherIsKilled(t *testing.T) {
+	path, comm := unique(t, probe(t))
+	s := blow(t, 200)
+	for range trials(20) {
+		c := start(t, nil, cli(t), "catch", "--json", "--comm", comm, "--mode", "pause", "--count", "0")
+		for range rand.IntN(200) {
+			if c.out.len() > 0 {
+				break
+			}
+			time.Sleep(time.Millisecond) // to a random point of its start
+		}
+		running := start(t, nil, path)
+		helpers := children(t, c.pid())
+		_ = c.cmd.Process.Kill()
+		_ = c.wait()
+		for _, pid := range helpers {
+			eventually(t, "end of the catcher's helper", func() bool { return !alive(pid) })
+		}
+		if state(t, running.pid()) == "T" { // it was caught, and stays so
+			cont(t, running.pid())
+		}
+		running.out.await(t, "main")
+		after := start(t, nil, path, "exit", "0")
+		if st := after.status(); st != 0 {
+			t.Fatalf("wait status %#x", st)
+		}
+	}
+	s.over()
+}
+
+func TestTwoCatchers(t *testing.T) {
+	path, comm := unique(t, probe(t))
+	c1, c2 := catch(t, "--comm", comm, "--mode", "pause"), catch(t, "--comm", comm, "--mode", "pause")
+	p := start(t, nil, path)
+	if a, b := c1.caughtAt(p), c2.caughtAt(p); a != b || a != p.pid() {
+		t.Fatalf("caught %d and %d, not %d", a, b, p.pid())
+	}
+	cont(t, p.pid())
+	p.out.await(t, "main")
+}
+
+func TestASecondOfThatNameInAnotherPodIsLeftAlone(t *testing.T) {
+	path, comm := unique(t, probe(t))
+	c := catch(t, "--comm", comm, "--pod", "wanted-0", "--mode", "pause")
+	other := start(t, nil, append(inNamespaces("wanted-01", true), path, "exit", "0")...)
+	if st := other.status(); st != 0 { // its parent waits for its end, and it has ended
+		t.Fatalf("wait status %#x", st)
+	}
+	here := start(t, nil, path, "exit", "0")
+	if st := here.status(); st != 0 {
+		t.Fatalf("wait status %#x", st)
+	}
+	wanted := start(t, nil, append(inNamespaces("wanted-0", true), path, "exit", "0")...)
+	pid := c.caughtAt(wanted)
+	if got := hostnameOf(t, pid); got != "wanted-0" {
+		t.Fatalf("caught in %q", got)
+	}
+	cont(t, pid)
+}
+
+func hostnameOf(t testing.TB, pid int) string {
+	return strings.TrimSpace(run(t, "nsenter", "-t", strconv.Itoa(pid), "-u", "hostname"))
+}
+
+// A container that ends and is started again by its runtime is caught each time.
+func TestACrashLoopIsCaughtEachTime(t *testing.T) {
+	needDocker(t)
+	path, comm := unique(t, fixture(t, "bin/test/probe-static"))
+	host := comm + "-0"
+	c := catch(t, "--comm", comm, "--pod", host, "--mode", "pause", "--count", "5")
+	name := "envoyshim-loop-" + comm
+	t.Cleanup(func() { slowly(t, "docker", "rm", "-f", name) })
+	docker(t, "run", "-d", "--name", name, "--hostname", host, "--restart", "always", "--read-only", "--cap-drop", "ALL", "--user", "1337:1337",
+		"--security-opt", "no-new-privileges", scratch(t, name, path), "/"+comm, "exit", "1")
+	for range 5 {
+		e := c.next("caught")
+		if e.num("ns_pid") != 1 || e.str("pod") != host || e.str("exe") != "/"+comm {
+			t.Fatalf("%v", e)
+		}
+		unmoved(t, e.num("pid"), newLines())
+		cont(t, e.num("pid"))
+	}
+}
+
+// scratch loads an image that holds nothing but that program, in its root directory.
+func scratch(t testing.TB, name, program string) string {
+	t.Helper()
+	file, tag := filepath.Join(t.TempDir(), "image.tar"), "envoyshim-test/"+name+":latest"
+	saveImage(t, smallBase(t, v1.Config{}, []entryOf{{name: filepath.Base(program), from: program}}), file, tag)
+	loadImage(t, file, tag)
+	return tag
+}
+
+// In an unmodified image, at the first instruction, through a port on the node.
+func TestCaughtUnderDebuggers(t *testing.T) {
+	for _, mode := range []string{"debug", "gdb", "lldb"} {
+		t.Run(mode, func(t *testing.T) {
+			path, comm := unique(t, standin(t))
+			c := catch(t, "--comm", comm, "--pod", "web-0", "--mode", mode)
+			p := start(t, nil, append(inNamespaces("web-0", false), path, "--version")...)
+			c.caughtAt(p)
+			port := c.next("listening").str("listen")
+			if mode != "lldb" {
+				out := gdb(t, path, "target remote "+port, "p $pc", "break main", "continue", "backtrace", "detach")
+				contains(t, out, "_start", "Breakpoint 1", ", main (argc=2", "detached")
+			} else {
+				out := lldb(t, path, "gdb-remote "+port, "breakpoint set --name main", "continue", "bt", "detach")
+				contains(t, out, "stop reason = breakpoint 1.1", "main")
+			}
+			p.out.await(t, "version")
+		})
+	}
+}
+
+func TestCatchRefused(t *testing.T) {
+	drop := func(caps string, args ...string) []string {
+		return append([]string{"setpriv", "--bounding-set", caps, "--inh-caps", caps, "--", cli(t), "catch", "--comm", "nobody"}, args...)
+	}
+	for _, c := range []struct {
+		argv []string
+		want string
+	}{
+		{drop("-bpf,-sys_admin"), "CAP_BPF"},
+		{drop("-perfmon,-sys_admin"), "CAP_PERFMON"},
+		{[]string{"setpriv", "--reuid", "1337", "--clear-groups", "--", cli(t), "catch", "--comm", "nobody"}, "CAP_BPF"},
+		{[]string{cli(t), "catch", "--comm", "a-name-of-more-than-15"}, "15"},
+		{[]string{cli(t), "catch"}, "--comm"},
+		{[]string{cli(t), "catch", "--comm", "nobody", "--method", "ptrace"}, "--follow"},
+		{[]string{cli(t), "catch", "--comm", "nobody", "--listen", "0.0.0.0:2159"}, "--insecure"},
+		{[]string{cli(t), "catch", "--comm", "nobody", "--timeout", "1ms"}, "1ms"},
+	} {
+		out, status := runAny(t, c.argv...)
+		if lines := strings.Count(out, "\n"); status == 0 || !strings.Contains(out, c.want) || lines > 2 {
+			t.Errorf("%v: status %d\n%s", c.argv, status, out)
+		}
+	}
+}
