@@ -349,3 +349,79 @@ func TestCatchRefused(t *testing.T) {
 		}
 	}
 }
+
+// A shim in the image executes the real one by the same name: --exe tells them apart, --skip lets the first go, and without either the
+// line says what was caught.
+func TestCatchBesideAShim(t *testing.T) {
+	real, comm := unique(t, probe(t))
+	shim := filepath.Join(t.TempDir(), comm)
+	copyFile(t, cli(t), shim)
+	for _, c := range []struct {
+		args []string
+		warn string
+	}{
+		{[]string{"--exe", real}, ""},
+		{[]string{"--comm", comm, "--skip", "1"}, ""},
+		{[]string{"--comm", comm}, "that is envoyshim itself"},
+	} {
+		caught := catch(t, append(c.args, "--mode", "pause")...)
+		p := start(t, []string{"ENVOYSHIM_REAL=" + real}, shim, "exit", "0")
+		if c.warn == "" {
+			caught.caughtAt(p)
+		} else {
+			caught.next("caught")
+			caught.err.await(t, c.warn)
+		}
+		cont(t, p.pid())
+		p.out.await(t, "main")
+		if st := p.status(); st != 0 {
+			t.Fatalf("wait status %#x", st)
+		}
+	}
+}
+
+// Ctrl-C ends the catcher. What it has caught stays on hold, and it says how to let it run.
+func TestCtrlCLeavesWhatWasCaught(t *testing.T) {
+	for _, mode := range []string{"pause", "debug"} {
+		path, comm := unique(t, probe(t))
+		c := catch(t, "--comm", comm, "--mode", mode, "--count", "0")
+		p := start(t, nil, path)
+		pid := c.caughtAt(p)
+		if mode == "debug" {
+			c.next("listening")
+		}
+		must(t, c.cmd.Process.Signal(unix.SIGINT))
+		if st := c.status(); st != 0 {
+			t.Fatalf("%s: wait status %#x", mode, st)
+		}
+		unmoved(t, pid, p.out)
+		after := start(t, nil, path, "exit", "0")
+		if st := after.status(); st != 0 {
+			t.Fatalf("%s: wait status %#x", mode, st)
+		}
+		run(t, cli(t), "resume", "--pid", strconv.Itoa(pid))
+		p.out.await(t, "main")
+	}
+}
+
+// Two that are caught are both served, the second by a port of its own.
+func TestTwoAreCaughtAndServed(t *testing.T) {
+	path, comm := unique(t, probe(t))
+	first := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	c := catch(t, "--comm", comm, "--mode", "debug", "--count", "2", "--listen", first)
+	var ports []string
+	for range 2 {
+		c.caughtAt(start(t, nil, path, "exit", "0"))
+		ports = append(ports, c.next("listening").str("listen"))
+	}
+	if ports[0] != first || ports[1] == first {
+		t.Fatalf("ports %v", ports)
+	}
+	contains(t, run(t, cli(t), "status"), "held", first, comm)
+	for _, port := range ports {
+		contains(t, gdb(t, path, "target remote "+port, "x/i $pc", "break main", "continue", "info breakpoints"), "_start", "breakpoint already hit 1 time")
+	}
+	if st := c.status(); st != 0 { // both have ended
+		t.Fatalf("wait status %#x", st)
+	}
+}
