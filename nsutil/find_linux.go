@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -14,7 +15,7 @@ import (
 // ErrNotFound is what Find's error is when no process is what the query says.
 var ErrNotFound = errors.New("not found")
 
-// Find returns the processes that are what the query says, by pid; threads are not listed, nor are zombies, nor this process. Each is held
+// Find returns the processes that are what the query says, by pid; no threads, and neither zombies nor this process unless asked for by pid. Each is held
 // by its pidfd until Close. It takes one pass over /proc and starts no process.
 //
 // Host names need CAP_SYS_ADMIN, and what other users' processes execute needs CAP_SYS_PTRACE. Without them it finds what can be seen. The error
@@ -30,7 +31,7 @@ func Find(q Query) ([]*Process, error) {
 		return nil, err
 	}
 	defer s.close()
-	found, err := s.all(q)
+	found, err := s.all(q, math.MaxInt)
 	if err != nil {
 		return nil, err
 	}
@@ -93,8 +94,8 @@ func containers(found []*Process) []string {
 	return all
 }
 
-// all makes one pass over /proc.
-func (s *search) all(q Query) ([]*Process, error) {
+// all makes one pass over /proc, until it has found enough.
+func (s *search) all(q Query, enough int) ([]*Process, error) {
 	pids := []int{q.PID}
 	if q.PID == 0 {
 		var err error
@@ -114,11 +115,13 @@ func (s *search) all(q Query) ([]*Process, error) {
 		case err != nil:
 			CloseAll(found)
 			return nil, fmt.Errorf("process %d: %w", pid, err)
-		case p.ended():
+		case q.PID == 0 && p.ended():
 			p.Close()
 			continue
 		}
-		found = append(found, p)
+		if found = append(found, p); len(found) == enough {
+			break
+		}
 	}
 	return found, nil
 }

@@ -3,7 +3,12 @@ package nsutil
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/envoyshim/envoyshim/internal/procfs"
 )
 
 // notFound is an ErrNotFound with what helps to find it.
@@ -28,28 +33,29 @@ func (e notFound) Error() string {
 	return text
 }
 
-// nearest looks again with less asked for, and says what there is then.
+// nearest looks again with less asked for, and says what there is then: what else the pod has, where else the program runs, what has a like name.
 func (s *search) nearest(q Query) string {
-	where, what, file, name := q, q, q, q
+	of, where, what, like := Query{PID: q.PID}, q, q, q
 	where.PID, where.Comm, where.Exe = 0, "", ""
 	what.PID, what.Pod, what.PodUID, what.Container = 0, "", "", ""
-	file.loose = true
-	name.loose, name.PID, name.Comm, name.Exe = true, 0, "", ""
-	for _, near := range []Query{{PID: q.PID}, where, what, file, name} {
-		if near == (Query{loose: near.loose}) || near == q {
+	like.loose = q.Exe != "" || q.Pod != ""
+	pods := where
+	pods.loose = q.Pod != ""
+	tried := []Query{{}, q}
+	for _, near := range []Query{of, where, {Container: q.Container}, {PodUID: q.PodUID}, {Pod: q.Pod}, what, {Exe: q.Exe}, {Comm: q.Comm}, like, pods} {
+		if slices.Contains(tried, near) {
 			continue
 		}
-		found, err := s.all(near)
-		if err != nil || len(found) == 0 {
-			continue
+		tried = append(tried, near)
+		if found, err := s.all(near, 2); err == nil && len(found) > 0 {
+			defer CloseAll(found)
+			return nearby(found)
 		}
-		defer CloseAll(found)
-		return nearby(found)
 	}
 	return ""
 }
 
-// nearby names the first of the processes, and says how many more there are.
+// nearby names the first of the processes, and says whether there are more.
 func nearby(found []*Process) string {
 	p := found[0]
 	text := fmt.Sprintf("process %d (comm %s", p.PID, Printable(p.Comm))
@@ -58,11 +64,10 @@ func nearby(found []*Process) string {
 			text += ", " + part.what + " " + Printable(part.value)
 		}
 	}
-	text += ")"
-	if more := len(found) - 1; more > 0 {
-		text += fmt.Sprintf(" and %d more", more)
+	if len(found) > 1 {
+		return text + ") and others"
 	}
-	return text
+	return text + ")"
 }
 
 // initialPID is the inode number of the node's pid namespace (PROC_PID_INIT_INO of the kernel).
@@ -74,8 +79,8 @@ func (s *search) unseen() string {
 	if s.hosts.refused {
 		parts = append(parts, "host names of other UTS namespaces were refused (they need CAP_SYS_ADMIN)")
 	}
-	if n := s.closed; n > 0 {
-		parts = append(parts, fmt.Sprintf("%d processes of other users could not be looked into (that needs root, or CAP_SYS_PTRACE)", n))
+	if n := s.closed; n > 0 && !mayTrace() {
+		parts = append(parts, fmt.Sprintf("%d processes of other users were not looked into (that needs CAP_SYS_PTRACE, or root)", n))
 	}
 	if option := hidepid(); option != "" && os.Geteuid() != 0 {
 		parts = append(parts, "/proc is mounted with "+option+" and hides other users' processes (look as root)")
@@ -84,6 +89,12 @@ func (s *search) unseen() string {
 		parts = append(parts, "only this pid namespace is seen, which is not the node's (hostPID: true, or docker run --pid host)")
 	}
 	return strings.Join(parts, "; ")
+}
+
+// mayTrace reports CAP_SYS_PTRACE: what is refused then is refused for another reason than the user.
+func mayTrace() bool {
+	st, err := procfs.ReadStatus(os.Getpid())
+	return err == nil && st.CapEff&(1<<unix.CAP_SYS_PTRACE) != 0
 }
 
 // hidepid is that option of /proc's mount, if it hides anything (proc(5)).
