@@ -3,7 +3,6 @@ package nsutil
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"math"
 	"os"
 	"slices"
@@ -39,7 +38,7 @@ func Find(q Query) ([]*Process, error) {
 		unseen := s.unseen()
 		return nil, notFound{given, s.nearest(q), unseen}
 	}
-	if ids := containers(found); q.Container != "" && len(ids) > 1 {
+	if ids := q.containers(found); len(ids) > 1 {
 		CloseAll(found)
 		return nil, fmt.Errorf("container %s is ambiguous: %s; give more digits", q.Container, strings.Join(ids, ", "))
 	}
@@ -53,7 +52,7 @@ func Open(pid int) (*Process, error) {
 		return nil, err
 	}
 	defer s.close()
-	p, err := s.hold(pid, Query{})
+	p, err := s.hold(pid, Query{PID: pid})
 	if err != nil {
 		return nil, fmt.Errorf("process %d: %w", pid, err)
 	}
@@ -81,17 +80,25 @@ func (q Query) Matches(p *Process) (bool, error) {
 	return q.PID == 0 || q.PID == p.PID, nil
 }
 
-// containers are the ids of the containers that processes are in, in short.
-func containers(found []*Process) []string {
-	ids := map[string]bool{}
+// containers are the ids, in short, that the query's may be the beginning of.
+func (q Query) containers(found []*Process) []string {
+	if q.Container == "" {
+		return nil
+	}
+	var ids []string
 	for _, p := range found {
-		ids[p.Container] = true
+		for _, id := range p.group.containers {
+			if strings.HasPrefix(id, q.Container) && !slices.Contains(ids, id) {
+				ids = append(ids, id)
+			}
+		}
 	}
-	all := slices.Sorted(maps.Keys(ids))
-	for i, id := range all {
-		all[i] = id[:min(12, len(id))]
+	slices.Sort(ids)
+	// Enough of each to tell them apart.
+	for i, id := range ids {
+		ids[i] = id[:min(max(12, len(q.Container)+4), len(id))]
 	}
-	return all
+	return ids
 }
 
 // all makes one pass over /proc, until it has found enough.

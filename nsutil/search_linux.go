@@ -74,8 +74,8 @@ func (s *search) hold(pid int, q Query) (*Process, error) {
 	case nil:
 	case unix.ESRCH:
 		return nil, unix.ESRCH
-	case unix.EINVAL, unix.ENOENT: // the latter from Linux 6.15 on
-		if st, err := procfs.ReadStatus(pid); err == nil && st.Tgid != pid {
+	case unix.EINVAL, unix.ENOENT: // a thread, to an older and to a newer kernel
+		if st, err := procfs.ReadStatus(pid); err == nil && st.Tgid != pid && q.PID != 0 {
 			return nil, fmt.Errorf("it is a thread of process %d", st.Tgid)
 		}
 		return nil, unix.ESRCH
