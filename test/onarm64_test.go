@@ -14,8 +14,10 @@ func TestOnARM64(t *testing.T) {
 		files["/project/bin/"+name] = fixture(t, "bin/arm64/"+name)
 	}
 	job := "set -e\necho 1 >/proc/sys/kernel/yama/ptrace_scope\n" +
+		"mount -t cgroup2 cgroup2 /sys/fs/cgroup\n" + testsInGuest("^(TestFindInNamespacesOfItsOwn|TestFindByCgroup|TestFindSaysWhatItCannotSee)$") +
 		testsInGuest("^(TestParity|TestHeldAtACrash|TestStepsOverASystemCall|TestYamaAllows)$") + testsInGuest("^TestCrashUnderAPodsConditions$/^pid1=true$/trap|abort") + testsInGuest("^TestRealEnvoyIsHeldAndGoesLive$/^1.40.0$")
 	reached(t, inGuest(t, "arm64", job, files),
+		"--- PASS: TestFindInNamespacesOfItsOwn", "--- PASS: TestFindByCgroup", "--- PASS: TestFindSaysWhatItCannotSee",
 		"--- PASS: TestHeldAtACrash", "--- PASS: TestStepsOverASystemCall", "--- PASS: TestParity", "--- PASS: TestYamaAllows",
 		"--- PASS: TestCrashUnderAPodsConditions", "--- PASS: TestRealEnvoyIsHeldAndGoesLive")
 }
