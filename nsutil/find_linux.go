@@ -35,7 +35,7 @@ func Find(q Query) ([]*Process, error) {
 		return nil, err
 	}
 	if len(found) == 0 {
-		unseen := s.unseen()
+		unseen := s.unseen(q)
 		return nil, notFound{given, s.nearest(q), unseen}
 	}
 	if ids := q.containers(found); len(ids) > 1 {

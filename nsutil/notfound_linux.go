@@ -74,13 +74,16 @@ func nearby(found []*Process) string {
 const initialPID = 0xEFFFFFFC
 
 // unseen says what there may be that could not be seen.
-func (s *search) unseen() string {
+func (s *search) unseen(q Query) string {
 	var parts []string
-	if s.hosts.refused {
-		parts = append(parts, "host names of other UTS namespaces were refused (they need CAP_SYS_ADMIN)")
-	}
 	if n := s.closed; n > 0 && !mayTrace() {
-		parts = append(parts, fmt.Sprintf("%d processes of other users were not looked into (that needs CAP_SYS_PTRACE, or root)", n))
+		needs := "CAP_SYS_PTRACE"
+		if q.Pod != "" {
+			needs += " and CAP_SYS_ADMIN"
+		}
+		parts = append(parts, fmt.Sprintf("%d processes could not be looked into (that needs %s)", n, needs))
+	} else if s.hosts.refused {
+		parts = append(parts, "host names of other UTS namespaces could not be read (that needs CAP_SYS_ADMIN)")
 	}
 	if option := hidepid(); option != "" && os.Geteuid() != 0 {
 		parts = append(parts, "/proc is mounted with "+option+" and hides other users' processes (look as root)")
