@@ -20,9 +20,10 @@ type findCommand struct {
 	JSON      bool   `name:"json" help:"Print JSON: an array, one object a process."`
 }
 
-// Help says how they go together.
+// Help says how the flags go together, and where it works.
 func (c *findCommand) Help() string {
-	return "What is given must all be so. It is found from the node, or wherever the pids of the processes are seen. Host names need CAP_SYS_ADMIN."
+	return "All that is given must be so. On the node, or in a container that shares its pids (hostPID: true), it finds the processes of all pods; in another " +
+		"container, that one's own. Host names, and so --pod, need CAP_SYS_ADMIN. Nothing found: exit status 1."
 }
 
 func (c *findCommand) Run(s *command.Streams) error {
