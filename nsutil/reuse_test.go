@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -84,21 +85,62 @@ func TestReusedPID(t *testing.T) {
 	if err := p.Signal(0); err != nil {
 		t.Errorf("while it lives: %v", err)
 	}
-	end(first)
-	var second *exec.Cmd
-	for {
-		nextPID(t, p.PID)
-		if second = start(t, sleep, "1000"); second.Process.Pid == p.PID {
-			break
-		}
-		end(second) // a thread of this program got it
-	}
+	second := replace(t, first, sleep)
 	defer end(second)
 	if err := p.Signal(unix.SIGKILL); !errors.Is(err, os.ErrProcessDone) {
 		t.Errorf("the signal went to another process, or: %v", err)
 	}
 	if err := second.Process.Signal(syscall.Signal(0)); err != nil {
 		t.Errorf("the second: %v", err)
+	}
+}
+
+// replace ends a process and starts another one of the same pid.
+func replace(t *testing.T, old *exec.Cmd, program string) *exec.Cmd {
+	t.Helper()
+	pid := old.Process.Pid
+	end(old)
+	for {
+		nextPID(t, pid)
+		if cmd := start(t, program, "1000"); cmd.Process.Pid == pid {
+			return cmd
+		} else {
+			end(cmd) // a thread of this program got it
+		}
+	}
+}
+
+// What was read before the pid changed hands, and after it, is told of neither process.
+func TestPIDReusedWhileItIsRead(t *testing.T) {
+	if !inPIDNamespace(t) {
+		return
+	}
+	program := copied(t, "first")
+	process := start(t, program, "1000")
+	defer func() { end(process) }()
+	all := conditions
+	defer func() { conditions = all }()
+	conditions = slices.Clone(all)
+	replaced := 0
+	conditions[0].read = func(s *search, p *Process) error {
+		err := all[0].read(s, p)
+		if p.PID == process.Process.Pid {
+			process = replace(t, process, program)
+			replaced++
+		}
+		return err
+	}
+	if p, err := Open(process.Process.Pid); err == nil || !errors.Is(err, unix.ESRCH) {
+		t.Errorf("%+v, %v", p, err)
+	}
+	if found, err := Find(Query{Comm: "first"}); !errors.Is(err, ErrNotFound) {
+		t.Errorf("%d found, %v", len(found), err)
+	}
+	if found, err := Find(Query{PID: process.Process.Pid, Exe: program}); !errors.Is(err, ErrNotFound) {
+		t.Errorf("%d found, %v", len(found), err)
+	}
+	if replaced < 3 {
+		t.Errorf("replaced %d times", replaced)
 	}
 }
 
