@@ -198,7 +198,7 @@ func TestFindInDocker(t *testing.T) {
 	config := `{"admin":{"address":{"socket_address":{"address":"127.0.0.1","port_value":9901}}}}`
 	ids := map[string]string{}
 	for _, host := range []string{pod + "-0", pod + "-1"} {
-		id := strings.TrimSpace(docker(t, "run", "--detach", "--name", "envoyshim-test-"+host, "--hostname", host, image, inside, "--config-yaml", config))
+		id := strings.TrimSpace(docker(t, "run", "--detach", "--network", "none", "--name", "envoyshim-test-"+host, "--hostname", host, image, inside, "--config-yaml", config))
 		t.Cleanup(func() { _ = exec.Command("docker", "rm", "-f", id).Run() })
 		ids[host] = id
 	}
@@ -217,6 +217,20 @@ func TestFindInDocker(t *testing.T) {
 		t.Errorf("%v", all)
 	}
 	contains(t, findNone(t, nil, "--container", ids[pod+"-0"][:12], "--pod", pod+"-1"), "nearest: process ", "pod "+pod+"-")
+	// From a container, as a node agent is one. In a cgroup namespace of its own it sees other paths.
+	agent := func(flags ...string) []string {
+		return append(append([]string{"docker", "run", "--rm", "--network", "none", "-v", cli(t) + ":" + cli(t) + ":ro", "--cap-drop", "ALL", "--cgroupns", "private"}, flags...), image)
+	}
+	id := ids[pod+"-1"]
+	for _, args := range [][]string{{"--pod", pod + "-1"}, {"--container", id}, {"--exe", inside, "--pod", pod + "-1"}} {
+		out, errs, status := findAs(t, agent("--pid", "host", "--cap-add", "SYS_ADMIN", "--cap-add", "SYS_PTRACE"), append(args, "--json")...)
+		var found []event
+		if err := json.Unmarshal([]byte(out), &found); err != nil || status != 0 || len(found) != 1 || found[0].str("container") != id || found[0].str("pod") != pod+"-1" || !strings.HasPrefix(found[0].str("cgroup"), "/..") {
+			t.Errorf("by %v: exit status %d\n%s%s", args, status, out, errs)
+		}
+	}
+	contains(t, findNone(t, agent("--pid", "host", "--cap-add", "SYS_PTRACE"), "--pod", pod+"-1"), "(that needs CAP_SYS_ADMIN)\n")
+	contains(t, findNone(t, agent("--cap-add", "SYS_ADMIN"), "--pod", pod+"-1"), "; only this pid namespace is seen, which is not the node's (hostPID: true, or docker run --pid host)\n")
 	// From within the container, where /proc is its own.
 	must(t, exec.Command("docker", "cp", cli(t), ids[pod+"-0"]+":/envoyshim").Run())
 	out := docker(t, "exec", ids[pod+"-0"], "/envoyshim", "find", "--pod", pod+"-0")
