@@ -60,8 +60,8 @@ func (c *catcher) nextOf() event {
 	return e
 }
 
-// unique copies a program to a name that no other test, and nobody else on this machine, runs.
-func unique(t testing.TB, program string) (path, comm string) {
+// ownProgram copies a program to a name that no other test, and nobody else on this machine, runs.
+func ownProgram(t testing.TB, program string) (path, comm string) {
 	t.Helper()
 	comm = fmt.Sprintf("es%x", rand.Uint64()>>24)
 	path = filepath.Join(sharedDir(t), comm)
@@ -95,7 +95,7 @@ func cont(t testing.TB, pid int) {
 }
 
 func TestEveryCatchIsAtTheFirstInstruction(t *testing.T) {
-	path, comm := unique(t, probe(t))
+	path, comm := ownProgram(t, probe(t))
 	n := trials(100)
 	c := catch(t, "--comm", comm, "--mode", "pause", "--count", strconv.Itoa(n))
 	for i := range n {
@@ -122,7 +122,7 @@ func TestEveryCatchIsAtTheFirstInstruction(t *testing.T) {
 func TestEveryKindOfELFIsCaught(t *testing.T) {
 	for _, elf := range []string{"probe-static", "probe-static-pie", "goprog", "standin", "standin-static"} {
 		t.Run(elf, func(t *testing.T) {
-			path, comm := unique(t, fixture(t, "bin/test/"+elf))
+			path, comm := ownProgram(t, fixture(t, "bin/test/"+elf))
 			c := catch(t, "--comm", comm, "--mode", "pause")
 			c.caughtAt(start(t, nil, path, "--version"))
 		})
@@ -130,7 +130,7 @@ func TestEveryKindOfELFIsCaught(t *testing.T) {
 }
 
 func TestTheRealEnvoyIsCaughtAndGoesLive(t *testing.T) {
-	path, comm := unique(t, realEnvoy(t))
+	path, comm := ownProgram(t, realEnvoy(t))
 	admin := freePort(t)
 	c := catch(t, "--exe", path, "--mode", "pause")
 	p := start(t, nil, path, "--config-yaml", bootstrap(admin), "--disable-hot-restart")
@@ -143,7 +143,7 @@ func TestTheRealEnvoyIsCaughtAndGoesLive(t *testing.T) {
 }
 
 func TestWaitingToCatchCostsNoCPU(t *testing.T) {
-	_, comm := unique(t, probe(t))
+	_, comm := ownProgram(t, probe(t))
 	c := catch(t, "--comm", comm, "--mode", "pause")
 	all := append(children(t, c.pid()), c.pid())
 	if len(all) < 2 {
@@ -165,7 +165,7 @@ func TestWaitingToCatchCostsNoCPU(t *testing.T) {
 
 // While 500 others a second are executed all that match are caught, and none of the others is stopped: their parent would see it.
 func TestCatchAmidOtherExecs(t *testing.T) {
-	path, comm := unique(t, probe(t))
+	path, comm := ownProgram(t, probe(t))
 	n := trials(50)
 	c := catch(t, "--comm", comm, "--mode", "pause", "--count", strconv.Itoa(n))
 	s := blow(t, 500)
@@ -213,7 +213,7 @@ func (s *storm) over() {
 
 // The catcher is killed at any point; nobody else stays stopped, nor does a program stay in the kernel to stop anybody.
 func TestTheCatcherIsKilled(t *testing.T) {
-	path, comm := unique(t, probe(t))
+	path, comm := ownProgram(t, probe(t))
 	s := blow(t, 200)
 	for range trials(20) {
 		c := start(t, nil, cli(t), "catch", "--json", "--comm", comm, "--mode", "pause", "--count", "0")
@@ -243,7 +243,7 @@ func TestTheCatcherIsKilled(t *testing.T) {
 }
 
 func TestTwoCatchers(t *testing.T) {
-	path, comm := unique(t, probe(t))
+	path, comm := ownProgram(t, probe(t))
 	c1, c2 := catch(t, "--comm", comm, "--mode", "pause"), catch(t, "--comm", comm, "--mode", "pause")
 	p := start(t, nil, path)
 	if a, b := c1.caughtAt(p), c2.caughtAt(p); a != b || a != p.pid() {
@@ -254,7 +254,7 @@ func TestTwoCatchers(t *testing.T) {
 }
 
 func TestASecondOfThatNameInAnotherPodIsLeftAlone(t *testing.T) {
-	path, comm := unique(t, probe(t))
+	path, comm := ownProgram(t, probe(t))
 	c := catch(t, "--comm", comm, "--pod", "wanted-0", "--mode", "pause")
 	other := start(t, nil, append(inNamespaces("wanted-01", true), path, "exit", "0")...)
 	if st := other.status(); st != 0 { // its parent waits for its end, and it has ended
@@ -279,7 +279,7 @@ func hostnameOf(t testing.TB, pid int) string {
 // A container that ends and is started again by its runtime is caught each time.
 func TestACrashLoopIsCaughtEachTime(t *testing.T) {
 	needDocker(t)
-	path, comm := unique(t, fixture(t, "bin/test/probe-static"))
+	path, comm := ownProgram(t, fixture(t, "bin/test/probe-static"))
 	host := comm + "-0"
 	c := catch(t, "--comm", comm, "--pod", host, "--mode", "pause", "--count", "5")
 	name := "envoyshim-loop-" + comm
@@ -309,7 +309,7 @@ func scratch(t testing.TB, name, program string) string {
 func TestCaughtUnderDebuggers(t *testing.T) {
 	for _, mode := range []string{"debug", "gdb", "lldb"} {
 		t.Run(mode, func(t *testing.T) {
-			path, comm := unique(t, standin(t))
+			path, comm := ownProgram(t, standin(t))
 			c := catch(t, "--comm", comm, "--pod", "web-0", "--mode", mode)
 			p := start(t, nil, append(inNamespaces("web-0", false), path, "--version")...)
 			c.caughtAt(p)
@@ -353,7 +353,7 @@ func TestCatchRefused(t *testing.T) {
 // A shim in the image executes the real one by the same name: --exe tells them apart, --skip lets the first go, and without either the
 // line says what was caught.
 func TestCatchBesideAShim(t *testing.T) {
-	real, comm := unique(t, probe(t))
+	real, comm := ownProgram(t, probe(t))
 	shim := filepath.Join(t.TempDir(), comm)
 	copyFile(t, cli(t), shim)
 	for _, c := range []struct {
@@ -383,7 +383,7 @@ func TestCatchBesideAShim(t *testing.T) {
 // Ctrl-C ends the catcher. What it has caught stays on hold, and it says how to let it run.
 func TestCtrlCLeavesWhatWasCaught(t *testing.T) {
 	for _, mode := range []string{"pause", "debug"} {
-		path, comm := unique(t, probe(t))
+		path, comm := ownProgram(t, probe(t))
 		c := catch(t, "--comm", comm, "--mode", mode, "--count", "0")
 		p := start(t, nil, path)
 		pid := c.caughtAt(p)
@@ -406,7 +406,7 @@ func TestCtrlCLeavesWhatWasCaught(t *testing.T) {
 
 // Two that are caught are both served, the second by a port of its own.
 func TestTwoAreCaughtAndServed(t *testing.T) {
-	path, comm := unique(t, probe(t))
+	path, comm := ownProgram(t, probe(t))
 	first := fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	c := catch(t, "--comm", comm, "--mode", "debug", "--count", "2", "--listen", first)
 	var ports []string
