@@ -21,6 +21,7 @@ import (
 	"github.com/envoyshim/envoyshim/internal/carried"
 	"github.com/envoyshim/envoyshim/internal/elfinfo"
 	"github.com/envoyshim/envoyshim/internal/procfs"
+	"github.com/envoyshim/envoyshim/internal/tracee"
 	"github.com/envoyshim/envoyshim/nsutil"
 )
 
@@ -106,7 +107,11 @@ func (a *attachment) name() string {
 
 // pause stops the process.
 func (a *attachment) pause() error {
-	if err := a.process.Signal(unix.SIGSTOP); err != nil {
+	stop := func() error { return a.process.Signal(unix.SIGSTOP) }
+	if a.process.PID == 1 {
+		stop = func() error { return tracee.Halt(1) }
+	}
+	if err := stop(); err != nil {
 		return err
 	}
 	s := newSupervisor(a.settings, a.log) // which tells how to go on
@@ -144,31 +149,28 @@ func (a *attachment) serve(ctx context.Context) error {
 		return err
 	}
 	defer ours.Close()
+	luggage := luggage{[]*os.File{null, null, os.Stderr, theirs, a.process.PIDFD()}} // attendSocket, attendPIDFD
+	defer luggage.close(attendPIDFD + 1)
+	o, err := a.order(&luggage, namespaces)
+	if err != nil {
+		_ = theirs.Close()
+		return err
+	}
 	supervisor := nsutil.Command{
 		Target:     a.process.PIDFD(),
 		Namespaces: namespaces,
 		Argv:       []string{"envoyshim", AttendCommand},
 		Exe:        self,
-		Env:        procfs.Environ(a.process.PID),
-		Files:      []*os.File{null, null, os.Stderr, theirs, a.process.PIDFD()}, // attendSocket, attendPIDFD
+		Env:        sparse(procfs.Environ(a.process.PID)),
+		Files:      luggage.files,
 	}
 	child, err := supervisor.Start()
 	_ = theirs.Close()
 	if err != nil {
 		return fmt.Errorf("start the supervisor of process %d: %w", a.process.PID, err)
 	}
-	known := here(a.process.PID)
-	known.Supervisor = child.Pid
-	// Should it be gone already, its end tells.
-	_ = json.NewEncoder(ours).Encode(order{
-		Settings: a.settings,
-		PID:      a.process.NSPID,
-		Known:    known,
-		Name:     a.name(),
-		BuildID:  a.elf.BuildID,
-		Go:       a.elf.Go,
-		Pod:      a.process.PodUID,
-	})
+	o.Known.Supervisor = child.Pid
+	_ = json.NewEncoder(ours).Encode(o) // should it be gone already, its end tells
 	defer context.AfterFunc(ctx, func() { _ = ours.CloseWrite() })()
 	failure := a.hear(ours)
 	status, err := child.Wait()
@@ -179,12 +181,52 @@ func (a *attachment) serve(ctx context.Context) error {
 		return fmt.Errorf("wait for the supervisor of process %d: %w", a.process.PID, err)
 	case a.exited || status.Success():
 		return nil
-	case a.process.NSPID == 1 && a.ended():
-		// The end of the init of a pid namespace is that of all others in it.
-		event(a.log.Info(), evExited, a.process.PID).Int("ns_pid", 1).Msg(a.name() + " ended")
+	case a.ended():
+		// The end of the init of a pid namespace, which it may have been or which may have followed it, is that of all others there.
+		event(a.log.Info(), evExited, a.process.PID).Int("ns_pid", a.process.NSPID).Msg(a.name() + " ended")
 		return nil
 	}
 	return fmt.Errorf("the supervisor of process %d ended (%s); `envoyshim resume --pid %d` takes out what a debugger has left in it, and lets it run", a.process.PID, status, a.process.PID)
+}
+
+// order is what the supervisor is told, and packs the files of the node that it needs.
+func (a *attachment) order(l *luggage, namespaces nsutil.Set) (o order, err error) {
+	o = order{
+		Settings: a.settings,
+		PID:      a.process.PID,
+		Known:    here(a.process.PID),
+		Name:     a.name(),
+		BuildID:  a.elf.BuildID,
+		Go:       a.elf.Go,
+		Pod:      a.process.PodUID,
+	}
+	if namespaces&unix.CLONE_NEWPID != 0 {
+		o.PID = a.process.NSPID
+	}
+	defer func() { o.Files = len(l.files) }()
+	server, missing := findServer(a.settings)
+	named := a.settings.GDBServer != "" || a.settings.LLDBServer != ""
+	switch {
+	case missing != nil && (named || namespaces&unix.CLONE_NEWNS == 0):
+		return o, missing
+	case namespaces&unix.CLONE_NEWNS == 0:
+		o.Settings.GDBServer, o.Settings.LLDBServer = server, server // the mode takes one
+		return o, nil
+	}
+	o.Settings.GDBServer, o.Settings.LLDBServer, o.OwnFirst = "", "", !named // which are the node's
+	if missing != nil {
+		o.NoServer = missing.Error()
+	} else if server != "" {
+		if o.Server, err = l.lend(server); err != nil {
+			return o, err
+		}
+	}
+	if dir := a.settings.TLSDir; dir != "" {
+		if o.TLSDir, err = l.pack(dir, unix.O_PATH|unix.O_DIRECTORY); err != nil {
+			return o, fmt.Errorf("%s=%q: %w", a.settings.Naming.name("ENVOYSHIM_TLS_DIR"), dir, err)
+		}
+	}
+	return o, nil
 }
 
 // hear handles what the supervisor says. The error is why it could not begin.
@@ -204,7 +246,7 @@ func (a *attachment) hear(supervisor io.Reader) error {
 }
 
 // endTime bounds the end of an init of a pid namespace, for which the kernel ends all others in it first.
-const endTime = 5 * time.Second
+const endTime = 2 * time.Second
 
 // ended waits for the end of the process, which is near, if it is.
 func (a *attachment) ended() bool {

@@ -22,7 +22,7 @@ const AttendCommand = "attend"
 // What it starts with, beside the standard streams.
 const (
 	attendSocket = 3 // to the one who has started it
-	attendPIDFD  = 4 // of the process
+	attendPIDFD  = 4 // of the process; what follows is named in the order
 )
 
 // An order is what the supervisor is told first.
@@ -34,6 +34,11 @@ type order struct {
 	BuildID  string
 	Go       bool
 	Pod      string
+	Files    int    // descriptors that it has
+	TLSDir   int    `json:",omitempty"` // descriptor of the directory, where the user's files are not this process's
+	Server   *loan  `json:",omitempty"` // the node's debug server
+	NoServer string // why there is none
+	OwnFirst bool   // one of the process's own files goes before it
 }
 
 // A word is what it says: an event, or why it cannot begin.
@@ -58,6 +63,9 @@ func Attend() error {
 	var o order
 	if err := from.Decode(&o); err != nil {
 		return nil // the user is gone already
+	}
+	for fd := attendPIDFD; fd < o.Files; fd++ {
+		unix.CloseOnExec(fd)
 	}
 	say := speaker(user)
 	s := o.supervisor(func(e Event) { say(word{Event: &e}) })
@@ -85,7 +93,6 @@ func attendedBy() (net.Conn, error) {
 	if err != nil {
 		return nil, errors.New(AttendCommand + " is internal: `envoyshim attach` starts it")
 	}
-	unix.CloseOnExec(attendPIDFD)
 	return conn, nil
 }
 
@@ -105,21 +112,20 @@ func (o order) supervisor(tell func(Event)) *supervisor {
 	s := newSupervisor(o.Settings, tellingLog(o.Settings, tell))
 	s.PID, s.known, s.pidfd = o.PID, o.Known, attendPIDFD
 	s.Name, s.BuildID, s.Go, s.Pod = o.Name, o.BuildID, o.Go, o.Pod
+	if o.TLSDir != 0 {
+		s.TLSDir = fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), o.TLSDir)
+	}
 	return s
 }
 
-// take finds the debug server and opens the port. Two that attend one process would be in each other's way: the name of the control socket is
-// taken once.
+// take finds the debug server, the process's own or the node's, and opens the port.
 func (s *supervisor) take(o order) (err error) {
-	sparseEnvironment(os.Environ())
-	if s.Server, err = findServer(o.Settings); err != nil {
+	if s.Server, err = findServer(o.Settings); o.Server != nil && (err != nil || !o.OwnFirst) {
+		s.Server, s.lent = o.Server.Path, o.Server
+	} else if err != nil && o.NoServer != "" {
+		return fmt.Errorf("neither in the container nor here: %s", o.NoServer)
+	} else if err != nil {
 		return err
 	}
-	if err := s.open(); err != nil {
-		return err
-	}
-	if s.control == nil {
-		return fmt.Errorf("process %d is under another `envoyshim attach` already; `envoyshim status --pid %d` tells", s.known.PID, s.known.PID)
-	}
-	return nil
+	return s.open()
 }

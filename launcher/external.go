@@ -35,6 +35,7 @@ const answerTime = 10 * time.Second
 type externalSession struct {
 	backend    backend
 	path       string
+	lent       *loan // the program at that path, when it is the node's
 	pid        int
 	ran        bool // when the client came; else it was in group-stop
 	signal     func(unix.Signal) error
@@ -108,6 +109,9 @@ func (s *externalSession) run() (end ending) {
 // halt stops a process that runs, so that the server finds it as a held one. While threads come and go lldb-server can trip over one that ends,
 // and give up.
 func (s *externalSession) halt() error {
+	if s.pid == 1 {
+		return tracee.Halt(s.pid)
+	}
 	if err := s.signal(unix.SIGSTOP); err != nil {
 		return err
 	}
@@ -123,6 +127,9 @@ func (s *externalSession) start() error {
 	s.server = ours
 	defer theirs.Close()
 	s.cmd = s.backend.command(s.path, s.pid, theirs)
+	if s.lent != nil {
+		s.lent.start(s.cmd)
+	}
 	s.said.log = s.log
 	s.cmd.Stderr = &s.said // never Envoy's stderr: it would be kept open
 	s.cmd.WaitDelay = time.Second

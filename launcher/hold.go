@@ -33,7 +33,7 @@ func (l *launch) hold() error {
 	s.PID, s.known = l.shim.PID, here(l.shim.PID)
 	s.Name, s.BuildID, s.Go, s.Server = l.name, elf.BuildID, elf.Go, server
 	s.Pod, s.Namespace = os.Getenv("POD_NAME"), os.Getenv("POD_NAMESPACE")
-	sparseEnvironment(os.Environ())
+	sparseEnvironment()
 	// Whatever can fail does so before the execve, while the shim can still run the ELF undebugged.
 	if err := s.open(); err != nil {
 		s.close()
@@ -80,13 +80,20 @@ func (l *launch) execHeld(anyTracer bool) (ordered bool, err error) {
 	return ordered, err
 }
 
-// sparseEnvironment leaves what debug servers need of a program's environment, the given one.
-func sparseEnvironment(env []string) {
+// sparse is what debug servers need of a program's environment.
+func sparse(env []string) []string {
+	return slices.DeleteFunc(slices.Clone(env), func(e string) bool {
+		name, _, _ := strings.Cut(e, "=")
+		return !slices.Contains([]string{"PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR"}, name)
+	})
+}
+
+// sparseEnvironment leaves that.
+func sparseEnvironment() {
+	kept := sparse(os.Environ())
 	os.Clearenv()
-	for _, e := range env {
+	for _, e := range kept {
 		name, value, _ := strings.Cut(e, "=")
-		if slices.Contains([]string{"PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR"}, name) {
-			_ = os.Setenv(name, value)
-		}
+		_ = os.Setenv(name, value)
 	}
 }

@@ -32,7 +32,7 @@ func openPort(addr string, named Naming) (net.Listener, error) {
 	}
 	l, err := config.Listen(context.Background(), network, addr)
 	if errors.Is(err, unix.EADDRINUSE) {
-		return nil, fmt.Errorf("open the debug port %s: another process of this pod listens there; set %s to a free port: %w", addr, named.name("ENVOYSHIM_LISTEN"), err)
+		return nil, fmt.Errorf("open the debug port %s: another process listens there; set %s to a free port: %w", addr, named.name("ENVOYSHIM_LISTEN"), err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the debug port %s: %w", addr, err)
@@ -196,6 +196,7 @@ func (s *supervisor) newSession(c *client, socket *os.File) service {
 	external := &externalSession{
 		backend:    backendFor(c.speaks),
 		path:       s.Server,
+		lent:       s.lent,
 		pid:        s.PID,
 		ran:        s.status.State != Held,
 		signal:     s.signal,

@@ -3,6 +3,7 @@
 package launcher
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -30,7 +31,9 @@ type supervisor struct {
 	Mode        Mode
 	Listen      string
 	Server      string // path of the external debug server; "": this process is one
+	lent        *loan  // it, when it is the node's
 	TLSDir      string // certificates of the debug port; "": it is in the clear
+	tlsName     string // what the user calls that directory
 	HoldTimeout time.Duration
 	HoldOnCrash bool
 	naming      Naming
@@ -71,6 +74,7 @@ func newSupervisor(settings Settings, log zerolog.Logger) *supervisor {
 		Mode:        settings.Mode,
 		Listen:      settings.Listen,
 		TLSDir:      settings.TLSDir,
+		tlsName:     settings.TLSDir,
 		HoldTimeout: settings.HoldTimeout,
 		HoldOnCrash: settings.HoldOnCrash,
 		naming:      settings.Naming,
@@ -123,7 +127,10 @@ func (s *supervisor) open() (err error) {
 			return err
 		}
 	}
-	if s.control, err = listenControl(s.known); err != nil {
+	if s.control, err = listenControl(s.known); errors.Is(err, unix.EADDRINUSE) && s.user != nil {
+		// Two would be in each other's way.
+		return fmt.Errorf("process %d is under another `envoyshim attach` already; `envoyshim status --pid %d` tells its port", s.known.PID, s.known.PID)
+	} else if err != nil {
 		s.log.Warn().Int("pid", s.known.PID).Msgf("%v; status and resume must do without the supervisor", err)
 	}
 	return nil

@@ -18,7 +18,9 @@ func (s *supervisor) openTLS() (err error) {
 		return nil
 	}
 	if s.tls, err = tlsport.Start(s.TLSDir, fips(s.PID), &lastLine{log: s.log}); err != nil {
-		return fmt.Errorf("%s=%q: %w", s.naming.name("ENVOYSHIM_TLS_DIR"), s.TLSDir, err)
+		// From the node it is opened by descriptor, of which the error tells.
+		why := strings.ReplaceAll(err.Error(), s.TLSDir, s.tlsName)
+		return fmt.Errorf("%s=%q: %s", s.naming.name("ENVOYSHIM_TLS_DIR"), s.tlsName, why)
 	}
 	return nil
 }

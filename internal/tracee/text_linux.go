@@ -38,6 +38,18 @@ func ClearTraps(pid int) error {
 	return errors.Join(p.armAll(), p.Detach(true))
 }
 
+// Halt leaves a process in group-stop. It reaches the init of the caller's own pid namespace, too, which a SIGSTOP from there does not unless it is
+// traced (pid_namespaces(7)).
+func Halt(pid int) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	p, err := Seize(pid)
+	if err != nil {
+		return err
+	}
+	return p.Detach(true)
+}
+
 // RestoreText makes the executable pages of a stopped process equal to the files
 // they come from: it takes out the breakpoints that a dead debugger left behind. It
 // needs ptrace access, not an attach.

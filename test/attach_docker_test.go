@@ -1,0 +1,116 @@
+package test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"golang.org/x/sys/unix"
+)
+
+// inScratch runs a static program as the only file of a container, restricted as a pod's, and returns its pid here.
+func inScratch(t testing.TB, program string, args ...string) int {
+	t.Helper()
+	needDocker(t)
+	image := fmt.Sprintf("envoyshim-test-attach:%d", os.Getpid())
+	file := filepath.Join(t.TempDir(), "image.tar")
+	tag, err := name.NewTag(image)
+	must(t, err)
+	must(t, tarball.WriteToFile(file, tag, makeImage(t, v1.Config{Entrypoint: []string{"/envoy"}}, makeLayer(t, entryOf{name: "envoy", from: program}))))
+	loadImage(t, file, image)
+	p := runPod(t, image, nil, nil, args...)
+	pid := 0
+	eventually(t, "the container runs", func() bool {
+		out, _ := runAny(t, "docker", "inspect", "--format", "{{.State.Pid}}", p.name)
+		pid, _ = strconv.Atoi(strings.TrimSpace(out))
+		return pid != 0
+	})
+	p.err.await(t, "starting main dispatch loop")
+	return pid
+}
+
+// In a container with no other file than the program, restricted as a pod's, debuggers are served by the embedded server, and by the node's own
+// servers, which run there without any of the node's files.
+func TestAttachToAnEmptyContainer(t *testing.T) {
+	elf := fixture(t, "bin/test/standin-static")
+	pid := inScratch(t, elf, "--config-yaml", bootstrap(15000))
+	for _, one := range []struct{ mode, client, server string }{
+		{"debug", "gdb", ""}, {"debug", "lldb", ""}, {"gdb", "gdb", "gdbserver"}, {"lldb", "lldb", "lldb-server"},
+	} {
+		t.Run(one.mode+" "+one.client, func(t *testing.T) {
+			a := attachTo(t, pid, "--mode", one.mode)
+			for range 2 { // the second client is served as the first
+				c := startClient(t, one.client, elf, a.port)
+				if one.server != "" {
+					by := tracer(t, pid)
+					words, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", by))
+					must(t, err)
+					contains(t, string(words), one.server, "--library-path")
+					its, err1 := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", pid))
+					servers, err2 := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", by))
+					if err1 != nil || err2 != nil || its != servers {
+						t.Errorf("the server is in %s, the process in %s", servers, its)
+					}
+				}
+				fmt.Fprintln(c.stdin, map[string]string{"gdb": "info threads\ndetach", "lldb": "thread list\nprocess detach"}[one.client])
+				c.out.await(t, "wrk:worker_1")
+				c.out.await(t, "detached")
+				eventually(t, "nobody traces it", func() bool { return tracer(t, pid) == 0 })
+				_ = c.cmd.Process.Kill()
+			}
+			a.end(unix.SIGINT)
+			if got := state(t, pid); got != "S" {
+				t.Errorf("state %s", got)
+			}
+		})
+	}
+}
+
+// A server that the image has goes before the node's.
+func TestAttachTakesTheContainersServer(t *testing.T) {
+	_, pid := crowdElsewhere(t, true)
+	for mode, server := range map[string]string{"gdb": "gdbserver", "lldb": "lldb-server"} {
+		a := attachTo(t, pid, "--mode", mode)
+		c := startClient(t, mode, fixture(t, "bin/test/crowd"), a.port)
+		exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", tracer(t, pid)))
+		must(t, err)
+		if !strings.Contains(exe, server) {
+			t.Errorf("mode %s: %s serves", mode, exe)
+		}
+		_ = c.cmd.Process.Kill()
+		a.event("held")
+		a.end(unix.SIGINT)
+		crowdRuns(t, pid)
+		isLeft(t, pid, false)
+	}
+}
+
+// A name that the user gives is a file of the node's, and so are certificates.
+func TestAttachWithTheNodesFiles(t *testing.T) {
+	elf := fixture(t, "bin/test/standin-static")
+	pid := inScratch(t, elf, "--config-yaml", bootstrap(15000))
+	given, err := exec.LookPath("gdbserver")
+	must(t, err)
+	a := attachTo(t, pid, "--mode", "gdb", "--gdbserver", given)
+	contains(t, clients["gdb"](t, elf, a.port, "info threads", "detach"), "wrk:worker_1", "detached")
+	a.end(unix.SIGINT)
+
+	ca := newAuthority(t)
+	server, mine := ca.dir("server", nil), ca.dir("client", nil)
+	a = attachTo(t, pid, "--tls-dir", server)
+	_, near := connectTo(t, "--tls-dir", mine, a.port)
+	contains(t, clients["gdb"](t, elf, near, "info threads", "detach"), "wrk:worker_1", "detached")
+	a.end(unix.SIGINT)
+	must(t, os.Remove(filepath.Join(server, "tls.key")))
+	out, code := runAny(t, attachArgs(t, pid, "--tls-dir", server)...)
+	if want := "--tls-dir=" + strconv.Quote(server) + ": open " + filepath.Join(server, "tls.key") + ": no such file or directory"; code != 1 || !strings.Contains(out, want) {
+		t.Errorf("status %d, %swant %s", code, out, want)
+	}
+}
