@@ -17,7 +17,7 @@ FIXTURES := bin/test/standin bin/test/standin-static bin/test/standin-bazel bin/
 ARM64_FIXTURES := $(addprefix bin/arm64/test/,probe parent crash gocrowd guest.test dlv)
 BENCH_FIXTURES := bin/test/bench-execve bin/test/bench-goexec bin/test/heartbeat
 
-# The tests of debugger sessions, which both the external servers and our own must pass, and our own under watch for a crash, too.
+# The tests of debugger sessions, which both the external servers and our own must pass, and our own under watch for a crash, and from the node, too.
 SESSIONS := GDB|LLDB|DAP|RunToTheEnd|FirstStop|QuitLets|LostClient|LaterAttach|OneClient|NonStop|SignalsUnder|SlowAndOdd|StatusFollows|Disconnect
 
 .PHONY: FORCE build pod shims arm64 dist deps fixtures bench-deps bench-fixtures demo test test-long test-cluster bench lint fuzz clean
@@ -162,6 +162,7 @@ test: deps arm64 build fixtures lint
 	go test -count=1 -timeout 35m ./...
 	ENVOYSHIM_TEST_EMBEDDED=1 go test -count=1 -timeout 15m -run '$(SESSIONS)' -skip 'SideBySide|BeyondItsServer' ./test
 	ENVOYSHIM_TEST_EMBEDDED=1 ENVOYSHIM_TEST_HOLD_ON_CRASH=1 go test -count=1 -timeout 15m -run '$(SESSIONS)' -skip 'SideBySide|BeyondItsServer' ./test
+	ENVOYSHIM_TEST_EMBEDDED=1 ENVOYSHIM_TEST_ATTACH=1 go test -count=1 -timeout 15m -run '$(SESSIONS)' -skip 'SideBySide|BeyondItsServer|Attach|PlatformIsForLLDB' ./test
 
 # The same code with more trials.
 test-long: deps build fixtures

@@ -129,7 +129,7 @@ func (s *supervisor) open() (err error) {
 	}
 	if s.control, err = listenControl(s.known); errors.Is(err, unix.EADDRINUSE) && s.user != nil {
 		// Two would be in each other's way.
-		return fmt.Errorf("process %d is under another `envoyshim attach` already; `envoyshim status --pid %d` tells its port", s.known.PID, s.known.PID)
+		return fmt.Errorf("process %d is under envoyshim already; `envoyshim status --pid %d` tells its debug port", s.known.PID, s.known.PID)
 	} else if err != nil {
 		s.log.Warn().Int("pid", s.known.PID).Msgf("%v; status and resume must do without the supervisor", err)
 	}

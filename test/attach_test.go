@@ -384,7 +384,7 @@ func TestAttachRefuses(t *testing.T) {
 	})
 	t.Run("twice", func(t *testing.T) {
 		a := attachTo(t, pid)
-		refused(t, fmt.Sprintf("process %d is under another `envoyshim attach` already", pid), at(here)...)
+		refused(t, fmt.Sprintf("process %d is under envoyshim already; `envoyshim status --pid %d` tells its debug port", pid, pid), at(here)...)
 		refused(t, fmt.Sprintf("process %d is envoyshim itself", a.supervisor()), at(strconv.Itoa(a.supervisor()))...)
 		_, other := crowdElsewhere(t, true)
 		refused(t, "open the debug port "+a.port+": another process listens there; set --listen to a free port",
@@ -452,4 +452,88 @@ func TestAttachToTheRealEnvoy(t *testing.T) {
 	a.end(unix.SIGINT)
 	isLeft(t, pid, false)
 	eventually(t, "LIVE still", live)
+}
+
+// One that runs, or is on hold, is held at a crash, and at the end of attach the signal takes its course; before one, nothing is left of the watch.
+func TestAttachHoldsOnCrash(t *testing.T) {
+	for _, held := range []bool{false, true} {
+		for _, client := range []bool{false, true} {
+			t.Run(fmt.Sprintf("held %v, client %v", held, client), func(t *testing.T) {
+				p, pid := crowdElsewhere(t, false)
+				if held {
+					must(t, unix.Kill(pid, unix.SIGSTOP))
+					eventually(t, "it stands", func() bool { return state(t, pid) == "T" })
+				}
+				a := attachTo(t, pid, "--hold-on-crash=true")
+				if held {
+					run(t, cli(t), "resume", "--pid", strconv.Itoa(pid))
+				}
+				eventually(t, "it is watched", func() bool { return tracer(t, pid) != 0 })
+				crowdRuns(t, pid)
+				a.end(unix.SIGINT)
+				isLeft(t, pid, false)
+				crowdRuns(t, pid)
+
+				a = attachTo(t, pid, "--hold-on-crash=true")
+				eventually(t, "it is watched", func() bool { return tracer(t, pid) != 0 })
+				must(t, unix.Kill(pid, unix.SIGABRT))
+				if crash := a.event("held"); crash.str("signal") != "SIGABRT" || len(crash.strs("backtrace")) == 0 {
+					t.Errorf("held: %v", crash)
+				}
+				if client {
+					startClient(t, "gdb", fixture(t, "bin/test/crowd"), a.port)
+				}
+				must(t, unix.Kill(a.pid(), unix.SIGINT))
+				if st := a.status(); st.ExitStatus() != 0 {
+					t.Errorf("attach ended with %#x", st)
+				}
+				if st := p.status(); st.ExitStatus() != 128+6 {
+					t.Errorf("it ended with %#x", st)
+				}
+			})
+		}
+	}
+}
+
+// By its pod it is found, among others of that pod when it is called envoy, and else named.
+func TestAttachByPod(t *testing.T) {
+	pod := fmt.Sprintf("attach-test-%d", os.Getpid())
+	envoy := asEnvoy(t, fixture(t, "bin/test/crowd"))
+	p := start(t, nil, "unshare", "--pid", "--mount", "--uts", "--net", "--fork", "--kill-child", "--mount-proc",
+		"sh", "-c", `hostname "$1"; "$2" 2 0 & "$3" 2 0 & wait`, "sh", pod, envoy, fixture(t, "bin/test/crowd"))
+	p.out.await(t, "crowded")
+	init := children(t, p.pid())[0]
+	endWithTest(t, init)
+	called := func(comm string) (pid int) {
+		eventually(t, comm+" is there", func() bool {
+			i := slices.IndexFunc(children(t, init), func(pid int) bool { return procfs.Comm(pid) == comm })
+			if i >= 0 {
+				pid = children(t, init)[i]
+			}
+			return i >= 0
+		})
+		return pid
+	}
+	by := func(flags ...string) *process {
+		return start(t, nil, append([]string{cli(t), "attach", "--pod", pod, "--listen", "127.0.0.1:0", "--log-format", "json"}, flags...)...)
+	}
+	a, b := by(), by("--comm", "crowd") // at the same time
+	if got, want := a.event("listening").num("pid"), called("envoy"); got != want {
+		t.Errorf("attached to %d, want %d", got, want)
+	}
+	if got, want := b.event("listening").num("pid"), called("crowd"); got != want {
+		t.Errorf("attached to %d, want %d", got, want)
+	}
+	must(t, unix.Kill(called("envoy"), unix.SIGKILL))
+	if st := a.status(); st.ExitStatus() != 0 {
+		t.Errorf("attach ended with %#x", st)
+	}
+	out, code := runAny(t, cli(t), "attach", "--pod", pod)
+	if code != 1 || strings.Count(out, "\n") != 1 {
+		t.Errorf("status %d, %s", code, out)
+	}
+	contains(t, out, "envoyshim: several processes are pod "+pod+": choose one by --pid, --comm or --exe: ", fmt.Sprintf("%d (sh), %d (crowd)", init, called("crowd")))
+	if out, code := runAny(t, cli(t), "attach"); code != 2 || strings.Count(out, "\n") != 1 {
+		t.Errorf("status %d, %s", code, out)
+	}
 }

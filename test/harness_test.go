@@ -61,6 +61,9 @@ var embedded = os.Getenv("ENVOYSHIM_TEST_EMBEDDED") != ""
 // onCrash has all programs watched for a crash. The tests of sessions must pass then, too.
 var onCrash = os.Getenv("ENVOYSHIM_TEST_HOLD_ON_CRASH") != ""
 
+// fromTheNode has the sessions served by `envoyshim attach` to a process that is on hold and that no other supervisor looks after.
+var fromTheNode = os.Getenv("ENVOYSHIM_TEST_ATTACH") != ""
+
 // served is the mode that serves the sessions of a mode.
 func served(mode string) string {
 	if embedded && (mode == "gdb" || mode == "lldb") {
@@ -249,7 +252,29 @@ func hold(t testing.TB, mode, real string, args ...string) *shim {
 
 func holdEnv(t testing.TB, mode, real string, env []string, args ...string) *shim {
 	t.Helper()
+	if fromTheNode && mode != "pause" {
+		return holdFromTheNode(t, mode, real, env, args...)
+	}
 	s := &shim{process: start(t, append(shimEnv(mode, real), env...), append(shimCommand(t), args...)...)}
+	s.awaitHeld(mode)
+	return s
+}
+
+// holdFromTheNode is holdEnv by another supervisor than the shim's.
+func holdFromTheNode(t testing.TB, mode, real string, env []string, args ...string) *shim {
+	t.Helper()
+	s := &shim{process: start(t, append(shimEnv("pause", real), env...), append([]string{install(t, "envoy")}, args...)...)}
+	s.event("held")
+	supervisor := s.supervisor()
+	must(t, syscall.Kill(supervisor, syscall.SIGKILL))
+	eventually(t, "the shim's supervisor has ended, with all its threads", func() bool { return syscall.Kill(supervisor, 0) != nil })
+	argv := append(attachArgs(t, s.pid()), "--mode", served(mode))
+	if onCrash {
+		argv = append(argv, "--hold-on-crash=true")
+	}
+	a := start(t, env, argv...)
+	go a.err.follow(s.err, s.err.len()) // what the program says comes among what attach does
+	s.err = a.err
 	s.awaitHeld(mode)
 	return s
 }
@@ -462,6 +487,21 @@ func (l *lines) readFrom(r io.ReadCloser) {
 		if err != nil {
 			return
 		}
+	}
+}
+
+// follow takes in what other collects, from line n on.
+func (l *lines) follow(other *lines, n int) {
+	for {
+		line, ok := other.at(n)
+		if !ok {
+			return
+		}
+		n++
+		l.mu.Lock()
+		l.all = append(l.all, line)
+		l.more.Broadcast()
+		l.mu.Unlock()
 	}
 }
 

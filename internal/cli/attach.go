@@ -75,8 +75,9 @@ func (c *attachCommand) find() (*nsutil.Process, error) {
 		defer nsutil.CloseAll(found)
 		return nil, fmt.Errorf("several processes are %s: choose one by --pid, --comm or --exe: %s", q, list(found))
 	}
-	nsutil.CloseAll(slices.DeleteFunc(found, func(p *nsutil.Process) bool { return p == chosen[0] }))
-	return chosen[0], nil
+	it := chosen[0]
+	nsutil.CloseAll(slices.DeleteFunc(found, func(p *nsutil.Process) bool { return p == it }))
+	return it, nil
 }
 
 // listed bounds a list within a line.
