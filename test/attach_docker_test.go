@@ -25,10 +25,13 @@ func inScratch(t testing.TB, program string, args ...string) int {
 	must(t, err)
 	must(t, tarball.WriteToFile(file, tag, makeImage(t, v1.Config{Entrypoint: []string{"/envoy"}}, makeLayer(t, entryOf{name: "envoy", from: program}))))
 	loadImage(t, file, image)
-	p := runPod(t, image, nil, nil, args...)
+	container := fmt.Sprintf("envoyshim-test-attach-%d-%d", os.Getpid(), freePort(t))
+	argv := append([]string{"docker", "run", "--name", container, "--network", "none"}, restricted...)
+	p := start(t, nil, append(append(argv, image), args...)...)
+	t.Cleanup(func() { _ = exec.Command("docker", "rm", "-f", container).Run() })
 	pid := 0
 	eventually(t, "the container runs", func() bool {
-		out, _ := runAny(t, "docker", "inspect", "--format", "{{.State.Pid}}", p.name)
+		out, _ := runAny(t, "docker", "inspect", "--format", "{{.State.Pid}}", container)
 		pid, _ = strconv.Atoi(strings.TrimSpace(out))
 		return pid != 0
 	})
@@ -71,6 +74,22 @@ func TestAttachToAnEmptyContainer(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What lldb has not it reads from the container's files: by their names there and by the pid there.
+func TestAttachShowsTheContainersFiles(t *testing.T) {
+	pid := inScratch(t, fixture(t, "bin/test/standin-static"), "--config-yaml", bootstrap(15000))
+	a := attachTo(t, pid, "--mode", "lldb-platform")
+	out, _ := runAny(t, "lldb-19", "-x", "-b", "-o", "settings set platform.module-cache-directory "+t.TempDir(), "-o", "platform select remote-linux", "-o", "platform connect connect://"+a.port, "-o", "process attach --name envoy",
+		"-o", "image list", "-o", "process detach")
+	contains(t, out, `Executable module set to "`, "/envoy", "[  0] ", "Process 1 detached")
+	out, _ = runAny(t, "gdb", "-nx", "-q", "-batch", "-ex", "set debuginfod enabled off", "-ex", "target remote "+a.port)
+	contains(t, out, "this is gdb, and --mode=lldb-platform serves lldb only; set --mode=debug")
+	a.end(unix.SIGINT)
+	a = attachTo(t, pid)
+	out, _ = runAny(t, "gdb", "-nx", "-q", "-batch", "-ex", "set debuginfod enabled off", "-ex", "target remote "+a.port, "-ex", "info files", "-ex", "info inferiors", "-ex", "detach")
+	contains(t, out, "target:/envoy", "process 1", "detached")
+	a.end(unix.SIGINT)
 }
 
 // A server that the image has goes before the node's.

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -421,6 +422,20 @@ func TestAttachOfOnesOwn(t *testing.T) {
 	a := &attach{process: start(t, nil, append(slices.Clone(as), own, "attach", "--pid", strconv.Itoa(p.pid()), "--listen", "127.0.0.1:0", "--log-format", "json", "--json")...), target: p.pid()}
 	a.first = a.event("listening")
 	contains(t, clients["gdb"](t, elf, a.first.str("listen"), "break work", "continue", "delete", "detach"), "Breakpoint 1, work", "detached")
+	a.end(unix.SIGINT)
+	isLeft(t, p.pid(), false)
+
+	goprog := asEnvoy(t, gocrowd(t))
+	p = start(t, nil, append(slices.Clone(as), goprog)...)
+	p.out.await(t, "main")
+	dir := newAuthority(t)
+	server := dir.dir("server", nil)
+	must(t, os.Chmod(filepath.Join(server, "tls.key"), 0o644))
+	a = &attach{process: start(t, nil, append(slices.Clone(as), own, "attach", "--pid", strconv.Itoa(p.pid()), "--listen", "127.0.0.1:0", "--log-format", "json", "--json", "--tls-dir", server)...), target: p.pid()}
+	_, near := connectTo(t, "--tls-dir", dir.dir("client", nil), a.event("listening").str("listen"))
+	d := dlv(t, near, "break main.again", "continue", "exit -d", "y")
+	d.out.await(t, "> [Breakpoint 1] main.again()")
+	a.event("resumed")
 	a.end(unix.SIGINT)
 	isLeft(t, p.pid(), false)
 }

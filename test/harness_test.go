@@ -269,6 +269,11 @@ func holdFromTheNode(t testing.TB, mode, real string, env []string, args ...stri
 	must(t, syscall.Kill(supervisor, syscall.SIGKILL))
 	eventually(t, "the shim's supervisor has ended, with all its threads", func() bool { return syscall.Kill(supervisor, 0) != nil })
 	argv := append(attachArgs(t, s.pid()), "--mode", served(mode))
+	for _, e := range env {
+		if listen, ok := strings.CutPrefix(e, "ENVOYSHIM_LISTEN="); ok {
+			argv = append(argv, "--listen", listen)
+		}
+	}
 	if onCrash {
 		argv = append(argv, "--hold-on-crash=true")
 	}
