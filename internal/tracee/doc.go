@@ -2,6 +2,7 @@
 // holds it at its first instruction, and reads and writes its memory.
 //
 //	HoldAtExec   hold_linux.go                        the hold: state T before the first instruction, nobody traces it
+//	Follow       follow_linux.go                      a process and all that it starts, to the execs that are looked for
 //	Process      process_linux.go                     a process with all its threads, for a debug server
 //	             seize_linux.go, resume_linux.go      taking it and letting it go; running, waiting, stopping all
 //	             events_linux.go                      what each event means

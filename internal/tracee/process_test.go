@@ -25,14 +25,18 @@ import (
 const patience = 30 * time.Second
 
 var (
-	program string // testdata/tracee.c
-	symbols = map[string]uint64{}
+	program string                // testdata/tracee.c
+	family  string                // testdata/family.c
+	symbols = map[string]uint64{} // of program
 )
 
 func TestMain(m *testing.M) {
+	if pid := os.Getenv(followVariable); pid != "" {
+		followForEver(pid)
+	}
 	dir, err := os.MkdirTemp("", "tracee")
 	if err == nil {
-		program = filepath.Join(dir, "tracee")
+		program, family = filepath.Join(dir, "tracee"), filepath.Join(dir, "family")
 		err = build()
 	}
 	code := 1
@@ -46,9 +50,11 @@ func TestMain(m *testing.M) {
 }
 
 func build() error {
-	cmd := exec.Command("gcc", "-O1", "-g", "-static", "-no-pie", "-pthread", "-o", program, "testdata/tracee.c")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%w: %s", err, out)
+	for _, path := range []string{program, family} {
+		cmd := exec.Command("gcc", "-O1", "-g", "-static", "-no-pie", "-pthread", "-o", path, "testdata/"+filepath.Base(path)+".c")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
 	}
 	f, err := elf.Open(program)
 	if err != nil {
@@ -82,16 +88,16 @@ func begin(t *testing.T, args ...string) *started {
 		t.Fatalf("it stopped with %+v, want at its exec", stop)
 	}
 	s.ReportEvents(tracee.Events{})
-	if pc := s.pc(stop0(s)); pc != entry(t) {
-		t.Fatalf("the program counter is %#x, want the entry %#x", pc, entry(t))
+	if pc := s.pc(stop0(s)); pc != entry(t, program) {
+		t.Fatalf("the program counter is %#x, want the entry %#x", pc, entry(t, program))
 	}
 	return s
 }
 
 func stop0(s *started) int { return s.Threads()[0] }
 
-func entry(t *testing.T) uint64 {
-	f, err := elf.Open(program)
+func entry(t *testing.T, path string) uint64 {
+	f, err := elf.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -396,7 +402,7 @@ func TestExecByAnotherThread(t *testing.T) {
 	if stop := s.resume(); stop.Reason != tracee.Execed || stop.TID != s.PID() {
 		t.Fatalf("it stopped with %+v, want its exec", stop)
 	}
-	if got := s.Threads(); len(got) != 1 || s.pc(got[0]) != entry(t) {
+	if got := s.Threads(); len(got) != 1 || s.pc(got[0]) != entry(t, program) {
 		t.Fatalf("threads %v at %#x", got, s.pc(got[0]))
 	}
 	s.ends(7)
