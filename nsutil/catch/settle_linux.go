@@ -9,24 +9,23 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/envoyshim/envoyshim/internal/procfs"
-	"github.com/envoyshim/envoyshim/nsutil/catch/internal/wire"
 )
 
 // settleTime bounds what takes some microseconds, on a machine that has nothing else to do.
 const settleTime = 10 * time.Second
 
-// settle waits until the process of a report is in state T. The signal is sent by the process itself in execve(2) and taken on its
+// settle waits until a caught process, which started so many ticks after the boot, is in state T. The signal is sent in execve(2) and taken on the
 // way out; the kernel has no event for that which a process other than the parent gets, so this is a bounded poll.
-func settle(ctx context.Context, r wire.Report) error {
+func settle(ctx context.Context, pid int, started uint64) error {
 	for end := time.Now().Add(settleTime); ctx.Err() == nil; runtime.Gosched() {
-		st, err := procfs.ReadStat(r.PID)
+		st, err := procfs.ReadStat(pid)
 		switch {
-		case err != nil || st.State == 'Z' || st.State == 'X' || st.Start != r.Started/uint64(time.Second/clockTick):
-			return fmt.Errorf("%w: process %d ended before its first instruction", ErrLost, r.PID)
+		case err != nil || st.State == 'Z' || st.State == 'X' || st.Start != started:
+			return fmt.Errorf("%w: process %d ended before its first instruction", ErrLost, pid)
 		case st.State == 'T':
 			return nil
 		case time.Now().After(end):
-			return fmt.Errorf("%w: process %d did not stay stopped, it is in state %c", ErrLost, r.PID, st.State)
+			return fmt.Errorf("%w: process %d did not stay stopped, it is in state %c", ErrLost, pid, st.State)
 		}
 	}
 	return ctx.Err()
