@@ -33,24 +33,36 @@ func startAgent(t testing.TB, mode, real string, env ...string) *agent {
 // launchAgent starts pilot, which is pilot-agent or a shim in its place.
 func launchAgent(t testing.TB, pilot string, env ...string) *agent {
 	t.Helper()
+	env, argv := agentCommand(t, pilot, install(t, "envoy"), env...)
+	a := &agent{process: start(t, env, argv...)}
+	a.awaitPod()
+	return a
+}
+
+// agentCommand is what starts pilot in a pod, to start envoy.
+func agentCommand(t testing.TB, pilot, envoy string, more ...string) (env, argv []string) {
+	t.Helper()
 	work := sharedDir(t)
-	shim := install(t, "envoy")
 	bootstrap := sharedDir(t) + "/bootstrap.json"
 	copyFile(t, fixture(t, "test/pilotagent/bootstrap.json"), bootstrap)
 	env = append([]string{
 		"FILE_MOUNTED_CERTS=true", "POD_NAME=p", "POD_NAMESPACE=ns", "INSTANCE_IP=127.0.0.1", "CLOUD_PLATFORM=none",
-		fmt.Sprintf(`PROXY_CONFIG={"binaryPath":%q,"proxyBootstrapTemplatePath":%q,"discoveryAddress":"127.0.0.1:1","controlPlaneAuthPolicy":"NONE"}`, shim, bootstrap),
+		fmt.Sprintf(`PROXY_CONFIG={"binaryPath":%q,"proxyBootstrapTemplatePath":%q,"discoveryAddress":"127.0.0.1:1","controlPlaneAuthPolicy":"NONE"}`, envoy, bootstrap),
 		"ENVOYSHIM_LOG_FORMAT=json", "GOMEMLIMIT=100MiB", "GOMAXPROCS=2",
-	}, env...)
-	argv := pod(true, true)
+	}, more...)
+	argv = pod(true, true)
 	for i, a := range argv { // what /etc/istio/proxy and the cwd are in a pod: writable memory
 		argv[i] = strings.Replace(a, "mount -o remount", "mount -t tmpfs -o mode=1777 tmpfs "+work+" && cd "+work+" && mount -o remount", 1)
 	}
-	a := &agent{process: start(t, env, append(argv, pilot, "proxy", "sidecar")...)}
-	eventually(t, "the pod has a first process", func() bool { return len(children(t, a.pid())) > 0 })
-	a.hostPID = children(t, a.pid())[0]
-	endWithTest(t, a.hostPID)
-	return a
+	return env, append(argv, pilot, "proxy", "sidecar")
+}
+
+// awaitPod waits for the pod's first process.
+func (a *agent) awaitPod() {
+	a.t.Helper()
+	eventually(a.t, "the pod has a first process", func() bool { return len(children(a.t, a.pid())) > 0 })
+	a.hostPID = children(a.t, a.pid())[0]
+	endWithTest(a.t, a.hostPID)
 }
 
 // held waits for the hold and returns Envoy's pid outside.
