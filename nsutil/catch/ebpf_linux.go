@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/envoyshim/envoyshim/internal/carried"
+	"github.com/envoyshim/envoyshim/nsutil"
 	"github.com/envoyshim/envoyshim/nsutil/catch/internal/wire"
 )
 
@@ -23,7 +24,7 @@ import (
 // is traced, as by a debugger or by another catcher that follows forks, is left to its tracer, and does not count.
 //
 // It needs Linux 5.8, with Skip or Count 5.12, with BTF; CAP_BPF and CAP_PERFMON or CAP_SYS_ADMIN, in the initial user namespace. The
-// error is ErrNotPermitted or ErrNotSupported where that is why.
+// error is an Unavailable where one of these is missing.
 //
 // The program lives in the kernel as long as this process does, however it ends.
 func OpenEBPF(o Options) (Catcher, error) {
@@ -36,7 +37,7 @@ func OpenEBPF(o Options) (Catcher, error) {
 	}
 	program, err := carried.Unpack(wire.Name)
 	if err != nil {
-		return nil, err
+		return nil, cannotStart(err)
 	}
 	defer program.Close()
 	conn, theirs, err := carried.NewConn()
@@ -54,7 +55,7 @@ func OpenEBPF(o Options) (Catcher, error) {
 	}
 	if err := e.cmd.Start(); err != nil {
 		_ = conn.Close()
-		return nil, fmt.Errorf("start the eBPF program: %w", carried.Explain(err))
+		return nil, cannotStart(carried.Explain(err))
 	}
 	_ = theirs.Close()
 	go e.collect()
@@ -62,13 +63,17 @@ func OpenEBPF(o Options) (Catcher, error) {
 	case err != nil:
 		return nil, err
 	case ready.Cause == wire.Permission:
-		return nil, &refusal{ready.Error, ErrNotPermitted}
+		return nil, &Unavailable{ready.Error, ready.Cure, ErrNotPermitted}
 	case ready.Cause == wire.Support:
-		return nil, &refusal{ready.Error, ErrNotSupported}
+		return nil, &Unavailable{ready.Error, ready.Cure, ErrNotSupported}
 	case ready.Error != "":
 		return nil, errors.New(ready.Error)
 	}
 	return e, nil
+}
+
+func cannotStart(err error) error {
+	return &Unavailable{fmt.Sprintf("start the eBPF program: %v", err), "mend that, or use the method ptrace", ErrNotSupported}
 }
 
 // ebpf is the Catcher of OpenEBPF: the side of this process.
@@ -145,10 +150,13 @@ func (e *ebpf) Next(ctx context.Context) (Caught, error) {
 		if !r.End {
 			e.putBack(r)
 		}
-		return Caught{}, fmt.Errorf("%w: %d could not be stopped, because too many came at once, and ran on", ErrLost, n)
+		return Caught{}, fmt.Errorf("%w: %d were not stopped, because too many came at once", ErrLost, n)
 	}
-	if r.End {
+	switch {
+	case r.End:
 		return Caught{}, io.EOF
+	case r.Error != "":
+		return Caught{}, fmt.Errorf("%w: process %d cannot be stopped: %s", ErrLost, r.PID, r.Error)
 	}
 	now, boot := time.Now(), sinceBoot()
 	c := Caught{PID: r.PID, Started: now.Add(time.Duration(r.Started) - boot), At: now.Add(time.Duration(r.At) - boot)}
@@ -178,10 +186,10 @@ func (o Options) check() error {
 	switch {
 	case o.Comm == "" && o.Exe == "":
 		return errors.New("nothing says what to catch: give a command name or the path of a program")
-	case o.Exe != "" && (!filepath.IsAbs(o.Exe) || filepath.Clean(o.Exe) == "/"):
-		return fmt.Errorf("%q is no program's path: give what /proc/PID/exe shows", o.Exe)
+	case filepath.Clean(o.Exe) == "/":
+		return errors.New("/ is no program")
 	case o.Skip < 0 || o.Count < 0:
 		return errors.New("skip and count are not negative")
 	}
-	return nil
+	return nsutil.Query{Comm: o.Comm, Exe: o.Exe, Pod: o.Pod, PodUID: o.PodUID, Container: o.Container}.Check()
 }

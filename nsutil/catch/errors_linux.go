@@ -2,7 +2,7 @@ package catch
 
 import "errors"
 
-// A method that cannot be used here says one of these, in one line with the cure: then another may do.
+// A method that cannot be used here says one of these, as an Unavailable: then another may do.
 var (
 	ErrNotPermitted = errors.New("not permitted")
 	ErrNotSupported = errors.New("not supported by this kernel")
@@ -12,11 +12,12 @@ var (
 // could not stop it. It counts, and the catching goes on.
 var ErrLost = errors.New("a match was lost")
 
-// A refusal is the whole line, and one of the errors above.
-type refusal struct {
-	text string
-	is   error
+// Unavailable says why a method cannot be used here, in one line with the cure.
+type Unavailable struct {
+	Reason string // with the capability, or whatever it is
+	Cure   string
+	Is     error // ErrNotPermitted or ErrNotSupported
 }
 
-func (r *refusal) Error() string { return r.text }
-func (r *refusal) Unwrap() error { return r.is }
+func (u *Unavailable) Error() string { return u.Reason + ": " + u.Cure }
+func (u *Unavailable) Unwrap() error { return u.Is }

@@ -11,21 +11,31 @@ import (
 	"github.com/envoyshim/envoyshim/internal/procfs"
 )
 
+// sendTime bounds the way of the signal from the kernel's program to the process, which takes no time that could be measured.
+const sendTime = time.Second
+
 // settleTime bounds what takes some microseconds, on a machine that has nothing else to do.
 const settleTime = 10 * time.Second
 
 // settle waits until a caught process, which started so many ticks after the boot, is in state T. The signal is sent in execve(2) and taken on the
-// way out; the kernel has no event for that which a process other than the parent gets, so this is a bounded poll.
+// way out; the kernel has no event for that which a process other than the parent gets, so this is a bounded poll. To take SIGSTOP and to
+// stop are one step under one lock: a process without it that does not stand was let run, or it is on the way (the program's irq_work).
 func settle(ctx context.Context, pid int, started uint64) error {
-	for end := time.Now().Add(settleTime); ctx.Err() == nil; runtime.Gosched() {
-		st, err := procfs.ReadStat(pid)
+	begin := time.Now()
+	for ; ctx.Err() == nil; runtime.Gosched() {
+		status, err := procfs.ReadStatus(pid)
+		st, err2 := procfs.ReadStat(pid)
 		switch {
-		case err != nil || st.State == 'Z' || st.State == 'X' || st.Start != started:
+		case err != nil || err2 != nil || st.State == 'Z' || st.State == 'X' || st.Start != started:
 			return fmt.Errorf("%w: process %d ended before its first instruction", ErrLost, pid)
 		case st.State == 'T':
 			return nil
-		case time.Now().After(end):
-			return fmt.Errorf("%w: process %d did not stay stopped, it is in state %c", ErrLost, pid, st.State)
+		case st.State == 't':
+			return fmt.Errorf("%w: process %d is already traced by somebody (%d)", ErrLost, pid, status.TracerPid)
+		case !status.Pends(unix.SIGSTOP) && time.Since(begin) > sendTime:
+			return fmt.Errorf("%w: process %d was let run by somebody", ErrLost, pid)
+		case time.Since(begin) > settleTime:
+			return fmt.Errorf("%w: process %d does not come to a stop, it is in state %c", ErrLost, pid, st.State)
 		}
 	}
 	return ctx.Err()

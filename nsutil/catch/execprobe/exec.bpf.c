@@ -54,13 +54,13 @@ const volatile struct filter filter;
 __u64 matches, missed;
 volatile _Bool off;
 
-/* A process that was stopped. */
+/* A process that matched. */
 struct event {
 	__u64 started; /* ns since boot */
 	__u64 at;      /* likewise */
-	__u64 missed;  /* by now */
+	__u64 missed;  /* by now, for want of room */
 	__u32 pid;     /* in the catcher's pid namespace */
-	__u32 unused;
+	__s32 error;   /* of the signal: it runs on */
 };
 
 struct {
@@ -288,16 +288,11 @@ int envoyshim_exec(struct bpf_raw_tracepoint_args *ctx)
 		__sync_fetch_and_add(&missed, 1);
 		return 0;
 	}
-	if (bpf_send_signal(SIGSTOP)) {
-		bpf_ringbuf_discard(event, 0);
-		__sync_fetch_and_add(&missed, 1);
-		return 0;
-	}
+	event->error = bpf_send_signal(SIGSTOP);
 	event->started = BPF_CORE_READ(task, start_boottime);
 	event->at = bpf_ktime_get_boot_ns();
 	event->missed = missed;
 	event->pid = pid;
-	event->unused = 0;
 	bpf_ringbuf_submit(event, 0);
 	return 0;
 }

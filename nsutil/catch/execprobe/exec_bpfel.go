@@ -19,7 +19,7 @@ type execEvent struct {
 	At      uint64
 	Missed  uint64
 	Pid     uint32
-	Unused  uint32
+	Error   int32
 }
 
 type execFilter struct {

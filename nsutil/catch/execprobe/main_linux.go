@@ -53,7 +53,11 @@ func Main(args []string, catcher *carried.Conn) error {
 		if err != nil {
 			return errors.Join(err, <-stopped)
 		}
-		if err := catcher.Send(wire.Report{PID: int(e.Pid), Started: e.Started, At: e.At, Missed: e.Missed}); err != nil {
+		report := wire.Report{PID: int(e.Pid), Started: e.Started, At: e.At, Missed: e.Missed}
+		if e.Error != 0 {
+			report.Error = unix.Errno(-e.Error).Error()
+		}
+		if err := catcher.Send(report); err != nil {
 			return nil // nobody is there
 		}
 	}

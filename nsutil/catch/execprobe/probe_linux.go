@@ -20,6 +20,8 @@ type probe struct {
 	events  *ringbuf.Reader
 }
 
+var errAttach = errors.New("attach the eBPF program")
+
 func open(f *filter) (*probe, error) {
 	// Before Linux 5.11, programs and maps count as locked memory. Package rlimit would load a map at each start of this program, whatever for.
 	_ = unix.Setrlimit(unix.RLIMIT_MEMLOCK, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY})
@@ -39,12 +41,12 @@ func open(f *filter) (*probe, error) {
 	}
 	if err != nil {
 		p.close()
-		return nil, fmt.Errorf("attach the eBPF program: %w", err)
+		return nil, fmt.Errorf("%w: %w", errAttach, err)
 	}
 	return p, nil
 }
 
-// next waits for the next process that was stopped. ringbuf.ErrFlushed: stop was called, and all are told.
+// next waits for the next match. ringbuf.ErrFlushed: stop was called, and all are told.
 func (p *probe) next() (execEvent, error) {
 	var e execEvent
 	record, err := p.events.Read()
@@ -54,7 +56,7 @@ func (p *probe) next() (execEvent, error) {
 	return e, err
 }
 
-// missed is the number of processes that were wanted but could not be stopped.
+// missed is the number of matches that there was no room for.
 func (p *probe) missed() (n uint64) {
 	_ = p.objects.Missed.Get(&n)
 	return n

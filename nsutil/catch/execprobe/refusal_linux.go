@@ -21,43 +21,48 @@ func refusal(err error) wire.Report {
 	if unix.Uname(&uts) == nil {
 		kernel = "kernel " + unix.ByteSliceToString(uts.Release[:])
 	}
-	refused := func(format string, a ...any) wire.Report {
-		return wire.Report{Cause: wire.Permission, Error: fmt.Sprintf(format, a...)}
+	refused := func(reason, cure string) wire.Report {
+		return wire.Report{Cause: wire.Permission, Error: reason, Cure: cure}
 	}
-	lacks := func(format string, a ...any) wire.Report {
-		return wire.Report{Cause: wire.Support, Error: fmt.Sprintf(format, a...)}
+	lacks := func(reason, cure string) wire.Report {
+		return wire.Report{Cause: wire.Support, Error: kernel + " " + reason, Cure: cure}
 	}
+	const otherKernel = "use a kernel that has it, or the method ptrace"
 	status, _ := procfs.ReadStatus(os.Getpid())
 	var verifier *ebpf.VerifierError
+	isVerifier := errors.As(err, &verifier)
 	missing := missingCapabilities(status.CapEff)
 	switch {
 	case missing != "":
-		return refused("eBPF needs %s, which this process lacks: add it to the container's capabilities, or run as root on the node", missing)
+		return refused("eBPF needs "+missing+", which this process lacks", "add it to the container's capabilities, or run as root on the node")
 	case lockdown() == "confidentiality":
-		return refused("eBPF may not read the kernel's memory under lockdown=confidentiality: boot with lockdown=integrity")
-	case errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) && !errors.As(err, &verifier):
+		return refused("eBPF may not read the kernel's memory under lockdown=confidentiality", "boot the node with lockdown=integrity")
+	case (errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES)) && !isVerifier:
 		switch {
 		case !initialUserNamespace():
-			return refused("the kernel takes eBPF from its initial user namespace only, and this process is in another: run it there (hostUsers: true)")
+			return refused("the kernel takes eBPF from its initial user namespace only, and this process is in another", "run it in the node's (hostUsers: true)")
 		case status.Seccomp != 0:
-			return refused("a seccomp filter refuses bpf(2), though the capabilities are there: run with seccompProfile Unconfined, or privileged")
+			return refused("a seccomp filter refuses bpf(2), though the capabilities are there", "run with seccompProfile Unconfined, or privileged")
 		}
-		return refused("a security module refuses bpf(2), though the capabilities are there (%v): see the node's audit log", err)
+		return refused(fmt.Sprintf("a security module refuses bpf(2), though the capabilities are there (%v)", err), "see the node's audit log")
 	case errors.Is(err, unix.ENOSYS) && status.Seccomp != 0:
-		return refused("a seccomp filter refuses bpf(2): run with seccompProfile Unconfined, or privileged")
+		return refused("a seccomp filter refuses bpf(2)", "run with seccompProfile Unconfined, or privileged")
 	case errors.Is(err, unix.ENOSYS):
-		return lacks("%s has no bpf(2) (CONFIG_BPF_SYSCALL)", kernel)
+		return lacks("has no bpf(2) (CONFIG_BPF_SYSCALL)", otherKernel)
 	case errors.Is(features.HaveMapType(ebpf.RingBuf), ebpf.ErrNotSupported):
-		return lacks("%s is too old: eBPF's ring buffer is there since Linux 5.8", kernel)
-	case errors.Is(features.HaveProgramType(ebpf.RawTracepoint), ebpf.ErrNotSupported), errors.Is(err, unix.ENOENT) && strings.Contains(err.Error(), "attach"):
-		return lacks("%s has no eBPF at tracepoints (CONFIG_BPF_EVENTS)", kernel)
-	case errors.Is(err, ebpf.ErrNotSupported) && !exists("/sys/kernel/btf/vmlinux"):
-		return lacks("%s does not tell its types (no /sys/kernel/btf/vmlinux): it needs CONFIG_DEBUG_INFO_BTF, and /sys mounted", kernel)
-	case errors.As(err, &verifier):
-		return lacks("%s does not accept the eBPF program: %v", kernel, err)
+		return lacks("is too old: eBPF's ring buffer is there since Linux 5.8", otherKernel)
+	case errors.Is(features.HaveProgramType(ebpf.RawTracepoint), ebpf.ErrNotSupported), errors.Is(err, errAttach) && errors.Is(err, unix.ENOENT):
+		return lacks("has no eBPF at tracepoints (CONFIG_BPF_EVENTS)", otherKernel)
+	case !exists(kernelTypes):
+		return lacks("does not tell its types: "+kernelTypes+" is not there", "mount /sys, or use a kernel with CONFIG_DEBUG_INFO_BTF, or the method ptrace")
+	case isVerifier:
+		return lacks(fmt.Sprintf("does not accept the eBPF program (%v)", err), otherKernel)
 	}
 	return wire.Report{Error: err.Error()}
 }
+
+// kernelTypes is the kernel's BTF (Documentation/bpf/btf.rst).
+const kernelTypes = "/sys/kernel/btf/vmlinux"
 
 // missingCapabilities are those that are not in a set of effective ones (capabilities(7)); the kernel has CAP_BPF and CAP_PERFMON since
 // Linux 5.8, as the ring buffer.

@@ -16,14 +16,15 @@ const (
 	Support    Cause = "support" // the kernel has not what it takes
 )
 
-// Report is what the program tells. The first one has Error or nothing.
+// Report is what the program tells. The first one has nothing, or Error, with which the program ends.
 type Report struct {
-	Error string `json:"error,omitempty"` // with this the program ends
+	Error string `json:"error,omitempty"` // with a PID: of the signal
 	Cause Cause  `json:"cause,omitempty"`
+	Cure  string `json:"cure,omitempty"` // with a Cause
 
-	PID     int    `json:"pid,omitempty"`     // of a process that was stopped
+	PID     int    `json:"pid,omitempty"`     // of a process that matched, and was stopped unless there is an Error
 	Started uint64 `json:"started,omitempty"` // ns since boot
 	At      uint64 `json:"at,omitempty"`      // likewise, the exec
-	Missed  uint64 `json:"missed,omitempty"`  // matches until now that could not be stopped
+	Missed  uint64 `json:"missed,omitempty"`  // matches until now that there was no room for, and that ran on
 	End     bool   `json:"end,omitempty"`     // nothing follows
 }
