@@ -11,10 +11,15 @@ import (
 
 type doctorCommand struct {
 	JSON bool `name:"json" help:"Print JSON: an array, one object a layer."`
+	Node bool `name:"node" help:"Tell what would stop find, nsexec, catch and attach on this node."`
 }
 
 func (c *doctorCommand) Run(s *command.Streams) error {
-	layers := launcher.Doctor()
+	examine := launcher.Doctor
+	if c.Node {
+		examine = launcher.DoctorNode
+	}
+	layers := examine()
 	for _, l := range layers {
 		if l.Verdict == launcher.Blocked {
 			s.Status = 1
