@@ -13,7 +13,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FIXTURES := bin/test/standin bin/test/standin-static bin/test/standin-bazel bin/test/tour bin/test/probe bin/test/probe-static \
 	bin/test/probe-static-pie bin/test/goprog bin/test/gocrowd bin/test/gohost bin/test/libgolib.so \
 	bin/test/parent bin/test/deny bin/test/crowd bin/test/tally bin/test/crash bin/test/storm bin/test/bench-exit bin/test/gorecover \
-	bin/test/goprog-arm64 bin/test/guest.test
+	bin/test/goprog-arm64 bin/test/guest.test bin/test/catcher
 ARM64_FIXTURES := $(addprefix bin/arm64/test/,probe parent crash gocrowd guest.test dlv)
 BENCH_FIXTURES := bin/test/bench-execve bin/test/bench-goexec bin/test/heartbeat
 
@@ -110,10 +110,15 @@ bin/test/crowd bin/test/tally bin/test/crash bin/test/storm: bin/test/%: test/fi
 bin/test/guest.test: FORCE
 	CGO_ENABLED=0 go test -c -tags guest -trimpath -o $@ ./test
 
+# Package catch, with what it carries.
+bin/test/catcher: FORCE internal/carried/program-$(GOARCH).zst
+	CGO_ENABLED=0 go build -tags carried -trimpath -o $@ ./test/fixtures/catcher
+
 # What a guest of arm64 needs.
 arm64: $(ARM64_FIXTURES)
 	$(MAKE) pod GOARCH=arm64 POD=bin/arm64/envoyshim
 	CGO_ENABLED=0 GOARCH=arm64 go build -trimpath -ldflags '-s -w' -o bin/arm64/kubectl-envoyshim ./cmd/kubectl-envoyshim
+	CGO_ENABLED=0 GOARCH=arm64 go build -tags carried -trimpath -o bin/arm64/test/catcher ./test/fixtures/catcher
 
 bin/arm64/test/%: test/fixtures/%.c
 	@mkdir -p $(@D)
