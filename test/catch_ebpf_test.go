@@ -382,6 +382,9 @@ func TestEBPFByCgroup(t *testing.T) {
 			"container/inside":        {nscatch.Match{Container: id}, "docker/" + id + "/init.scope/x"},
 			"both":                    {nscatch.Match{Container: id, PodUID: uid}, "kubepods/pod" + uid + "/" + id},
 		} {
+			if h != hierarchies[0] && what != "both" {
+				continue // the names are read the same way in each
+			}
 			t.Run(h+"/"+what, func(t *testing.T) {
 				c.m.Comm = name
 				isCaught(t, c.m, in(t, h, c.group)...)
@@ -398,6 +401,9 @@ func TestEBPFByCgroup(t *testing.T) {
 			"end of a longer":  {nscatch.Match{Container: id[1:]}, "docker/" + id},
 			"the pod's prefix": {nscatch.Match{PodUID: uid}, "kubepods/xpod" + uid + "/" + id},
 		} {
+			if h != hierarchies[0] && what != "only one" {
+				continue
+			}
 			t.Run(h+"/not/"+what, func(t *testing.T) {
 				c.m.Comm = name
 				isNotCaught(t, c.m, in(t, h, c.group)...)

@@ -39,11 +39,10 @@ func Main(args []string, catcher *carried.Conn) error {
 	if err := catcher.Send(wire.Report{}); err != nil {
 		return err
 	}
-	stopped := make(chan error, 1)
 	go func() {
 		var nothing struct{}
 		_, _ = catcher.Receive(&nothing)
-		stopped <- p.stop()
+		p.stop()
 	}()
 	for told := uint64(0); filter.Count == 0 || told+p.missed() < filter.Count; told++ {
 		e, err := p.next()
@@ -51,7 +50,7 @@ func Main(args []string, catcher *carried.Conn) error {
 			break
 		}
 		if err != nil {
-			return errors.Join(err, <-stopped)
+			return err
 		}
 		report := wire.Report{PID: int(e.Pid), Started: e.Started, At: e.At, Missed: e.Missed}
 		if e.Error != 0 {

@@ -62,15 +62,14 @@ func (p *probe) missed() (n uint64) {
 	return n
 }
 
-// stop ends the stopping at once.
-func (p *probe) stop() error {
-	if err := p.objects.Off.Set(true); err != nil {
-		return err
-	}
+// stop ends the stopping at once, and has next end when all is told.
+func (p *probe) stop() {
+	_ = p.objects.Off.Set(true)
 	// A program that has not seen it is in a read-side critical section: it has ended, and told its event, after membarrier(2), which waits for
 	// those. An error means that the kernel cannot (nohz_full): then only the event of an exec at this very moment can be lost.
 	_, _, _ = unix.Syscall(unix.SYS_MEMBARRIER, membarrierGlobal, 0, 0)
-	return errors.Join(p.link.Close(), p.events.Flush())
+	_ = p.link.Close()
+	_ = p.events.Flush()
 }
 
 func (p *probe) close() {
