@@ -169,17 +169,17 @@ func withCapability(err error) error {
 	if !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EACCES) {
 		return err
 	}
-	text := err.Error()
-	if st, err := procfs.ReadStatus(unix.Getpid()); err == nil {
-		for _, c := range []struct {
-			name string
-			bit  uint
-		}{{"CAP_SYS_PTRACE", unix.CAP_SYS_PTRACE}, {"CAP_KILL", unix.CAP_KILL}} {
-			if st.CapEff&(1<<c.bit) == 0 {
-				text += "; processes of other users need " + c.name
-				break
-			}
+	st, serr := procfs.ReadStatus(unix.Getpid())
+	if serr != nil {
+		return err
+	}
+	for _, c := range []struct {
+		name string
+		bit  int
+	}{{"CAP_SYS_PTRACE", unix.CAP_SYS_PTRACE}, {"CAP_KILL", unix.CAP_KILL}} {
+		if !st.May(c.bit) {
+			return &Unavailable{err.Error(), "processes of other users need " + c.name, ErrNotPermitted}
 		}
 	}
-	return &refusal{text, ErrNotPermitted}
+	return err
 }
