@@ -106,10 +106,13 @@ func mountProc() {
 	none, root, proc := uintptr(cstring("none\x00")), uintptr(cstring("/\x00")), uintptr(cstring("/proc\x00"))
 	check(StepProc, kernel(unix.SYS_UNSHARE, unix.CLONE_NEWNS, 0, 0, 0, 0))
 	// What is mounted on /proc must not propagate (mount_namespaces(7)); what the target mounts later may come here. Behind a
-	// chroot / may be no mount point: then /proc is, or nothing is mounted there.
+	// chroot / may be no mount point: then /proc is one, or there is no wrong /proc.
 	slave := kernel(unix.SYS_MOUNT, none, root, 0, unix.MS_REC|unix.MS_SLAVE, 0)
 	if errnoOf(slave) == unix.EINVAL {
 		slave = kernel(unix.SYS_MOUNT, none, proc, 0, unix.MS_REC|unix.MS_SLAVE, 0)
+		if e := errnoOf(slave); e == unix.EINVAL || e == unix.ENOENT {
+			return
+		}
 	}
 	check(StepProc, slave)
 	mounted := kernel(unix.SYS_MOUNT, uintptr(cstring("proc\x00")), proc, uintptr(cstring("proc\x00")), unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, 0)
