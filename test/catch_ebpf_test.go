@@ -143,8 +143,8 @@ func stops(t testing.TB, argv ...string) (n int) {
 	}
 }
 
-// isLeft fails the test if a program that is wanted nowhere is stopped.
-func isLeft(t testing.TB, argv ...string) {
+// isNeverStopped fails the test if a program that is wanted nowhere is stopped.
+func isNeverStopped(t testing.TB, argv ...string) {
 	t.Helper()
 	if n := stops(t, argv...); n != 0 {
 		t.Errorf("%v was stopped %d times", argv, n)
@@ -176,7 +176,7 @@ func isCaught(t testing.TB, m nscatch.Match, argv ...string) {
 func isNotCaught(t testing.TB, m nscatch.Match, argv ...string) {
 	t.Helper()
 	c := catching(t, nscatch.Options{Match: m})
-	isLeft(t, argv...)
+	isNeverStopped(t, argv...)
 	must(t, c.cmd.Process.Signal(unix.SIGTERM))
 	c.ends()
 }
@@ -199,7 +199,7 @@ func TestEBPFCatchesAtTheFirstInstruction(t *testing.T) {
 				}
 			}
 			c.ends()
-			isLeft(t, path, "exit", "0")
+			isNeverStopped(t, path, "exit", "0")
 		})
 	}
 }
@@ -513,7 +513,7 @@ func TestEBPFSkipsAndCounts(t *testing.T) {
 				case <-done:
 					return
 				default:
-					isLeft(t, other)
+					isNeverStopped(t, other)
 					others.Add(1)
 				}
 			}
@@ -598,7 +598,7 @@ func TestEBPFKilledCatcher(t *testing.T) {
 				contains(t, c.next("failed").str("text"), "the eBPF program ended by itself (signal: killed)")
 			}
 			unloaded(t, id)
-			isLeft(t, path, "exit", "0")
+			isNeverStopped(t, path, "exit", "0")
 			unmoved(t, p.pid(), p.out)
 			cont(t, p.pid())
 			if got := p.status().ExitStatus(); got != 0 {
@@ -617,7 +617,7 @@ func TestEBPFKilledCatcher(t *testing.T) {
 			}
 			must(t, c.cmd.Process.Kill())
 			unloaded(t, id)
-			isLeft(t, path, "exit", "0")
+			isNeverStopped(t, path, "exit", "0")
 		}
 	})
 }
@@ -659,7 +659,7 @@ func TestEBPFStops(t *testing.T) {
 	}
 	c.ends()
 	unloaded(t, id)
-	isLeft(t, path, "exit")
+	isNeverStopped(t, path, "exit")
 	close(done)
 	parents.Wait()
 	if !maps.Equal(held, told) {
@@ -692,7 +692,7 @@ func TestEBPFTwoCatchers(t *testing.T) {
 func TestEBPFInAPIDNamespace(t *testing.T) {
 	path, name := unique(t, probe(t))
 	c := catching(t, nscatch.Options{Match: nscatch.Match{Comm: name}}, "unshare", "--pid", "--fork", "--kill-child", "--mount", "--propagation", "private", "--mount-proc")
-	isLeft(t, path, "exit", "0")
+	isNeverStopped(t, path, "exit", "0")
 	ns := children(t, c.pid())[0]
 	endWithTest(t, ns)
 	p := start(t, nil, "nsenter", "-t", strconv.Itoa(ns), "--pid", "--mount", path, "exit", "0")
