@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 	"strings"
 
 	"github.com/envoyshim/envoyshim/images"
@@ -14,7 +15,7 @@ import (
 )
 
 type injectCommand struct {
-	Files     []string `name:"filename" short:"f" complete:"file" required:"" sep:"none" placeholder:"FILE" help:"Manifest to edit, YAML or JSON; '-' is standard input. Several are joined with '---'."`
+	Files     []string `name:"filename" short:"f" complete:"file" sep:"none" placeholder:"FILE" help:"Manifest to edit, YAML or JSON; '-' is standard input. Several are joined with '---'."`
 	Mode      string   `name:"mode" complete:"mode" default:"debug" placeholder:"MODE" help:"What envoyshim does with Envoy: off, pause, debug, gdb, lldb, lldb-platform, dlv; or a list by name (${default})."`
 	Image     string   `name:"image" placeholder:"REF" help:"The debug image; else the one that 'image build' has made of the pod's, or last."`
 	NoImage   bool     `name:"no-image" help:"Keep the image, and have an init container copy envoyshim from --shim-image."`
@@ -27,9 +28,13 @@ type injectCommand struct {
 	Remove    bool     `name:"remove" help:"Take an injection back."`
 	Diff      bool     `name:"diff" help:"Print what would change."`
 	InPlace   bool     `name:"in-place" help:"Write the files instead of standard output."`
+	nodeAgentFlags
 }
 
 func (c *injectCommand) Run(s *command.Streams) error {
+	if c.NodeAgent {
+		return c.printNodeAgent(s)
+	}
 	options, err := c.options()
 	if err != nil {
 		return err
@@ -81,6 +86,10 @@ func (c *injectCommand) Run(s *command.Streams) error {
 func (c *injectCommand) options() (manifest.Options, error) {
 	var none manifest.Options
 	switch {
+	case c.nodeAgentFlags.given():
+		return none, command.Usage("--node, --node-selector and --namespace are for --node-agent")
+	case len(c.Files) == 0:
+		return none, command.Usage("missing flags: --filename=FILE,...")
 	case c.NoImage && c.Image != "":
 		return none, command.Usage("--image and --no-image: only one of them")
 	case c.NoImage != (c.ShimImage != ""):
@@ -108,6 +117,17 @@ func (c *injectCommand) edit(name, text string, o manifest.Options) (manifest.Re
 		return manifest.Remove(name, text)
 	}
 	return manifest.Inject(name, text, o)
+}
+
+// printNodeAgent prints a manifest of its own.
+func (c *injectCommand) printNodeAgent(s *command.Streams) error {
+	switch only := (injectCommand{Mode: c.Mode, Image: c.Image, nodeAgentFlags: c.nodeAgentFlags}); {
+	case c.Remove:
+		return command.Usage("--node-agent is removed by its own manifest: `kubectl envoyshim inject --node-agent | kubectl delete -f -`")
+	case !reflect.DeepEqual(*c, only):
+		return command.Usage("--node-agent edits no manifest: only --image, --node, --node-selector and --namespace go with it")
+	}
+	return c.nodeAgentFlags.print(s, c.Image)
 }
 
 // read returns a manifest, and what it is called in messages.

@@ -14,4 +14,5 @@
 //	record.go     what was done to a workload, kept in an annotation of it; remove.go undoes that
 //	options.go    what is to be done; inject.go doing it; warn.go what the author should know
 //	iptables.go   only one user's traffic through Envoy
+//	agent.go      no edit: the manifest of the node agent, agent.yaml
 package manifest

@@ -25,6 +25,7 @@ type commands struct {
 	Catch      catchCommand      `cmd:"" help:"Wait for the next exec of a program, and hold it before its first instruction, in any container."`
 	Rehearse   rehearseCommand   `cmd:"" hidden:""`
 	Attend     attendCommand     `cmd:"" hidden:""`
+	NodeAgent  nodeAgentCommand  `cmd:"" name:"node-agent" hidden:""`
 
 	Version kong.VersionFlag `help:"Print the version."`
 }
