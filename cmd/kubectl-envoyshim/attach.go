@@ -28,7 +28,9 @@ type attachCommand struct {
 	LLDB   bool   `name:"lldb" xor:"what" help:"Start lldb."`
 	Print  bool   `name:"print" xor:"what" help:"Print what to type, and leave."`
 	ELF    string `name:"elf" complete:"file" placeholder:"FILE" help:"The Envoy with symbols, for the debugger; its build-id is compared with the pod's."`
-	JSON   bool   `name:"json" help:"Print the process and the port as JSON."`
+	Node   bool   `name:"node" help:"By the node agent beside the pod, whose image then needs no envoyshim; also to what runs."`
+	nodeFlags
+	JSON bool `name:"json" help:"Print the process and the port as JSON; with --node JSON Lines, one object an event."`
 	podArg
 	Args []string `arg:"" optional:"" name:"arg" passthrough:"partial" help:"With --gdb or --lldb: arguments for it, after --."`
 }
@@ -55,8 +57,15 @@ func (c *attachCommand) Run(s *command.Streams) error {
 		return command.Usage("--json is not for --gdb and --lldb, which have the terminal")
 	case c.Via == "exec" && c.Port != 0:
 		return command.Usage("--port is for --via port-forward")
+	case c.Node && (c.GDB || c.LLDB || c.Print || c.Wait || c.PID != 0 || c.Via != "exec" || c.ELF != ""):
+		return command.Usage("--node gives a port: --gdb, --lldb, --print, --elf, --via, --wait and --pid are not for it")
+	case !c.Node && (c.Comm != "" || c.Exe != ""):
+		return command.Usage("--comm and --exe are for --node")
 	case c.Via != "exec" && (c.Wait || c.PID != 0):
 		return command.Usage("--wait and --pid need --via exec: a port cannot be asked for them")
+	}
+	if c.Node {
+		return c.byNode(s)
 	}
 	ctx, stop := interruptible()
 	defer stop()
@@ -101,6 +110,16 @@ func (c *attachCommand) Run(s *command.Streams) error {
 	}
 	go way.Follow(ctx)
 	return connect.Serve(ctx, l, way.Open, say)
+}
+
+// byNode has the node agent attach.
+func (c *attachCommand) byNode(s *command.Streams) error {
+	cluster, t, err := c.target(c.Pod)
+	if err != nil {
+		return err
+	}
+	way := &kube.NodeWay{Cluster: cluster, Target: t, Container: c.Container}
+	return c.lead(s, c.Flags, way, "debug", cmp.Or(c.Listen, "127.0.0.1:2159"), c.JSON)
 }
 
 func (c *attachCommand) address(p kube.Process) string {
@@ -172,13 +191,7 @@ func (c *attachCommand) print(s *command.Streams, a attachment) error {
 
 // lines are for a shell. What can does without a port: gdb speaks by a pipe, lldb is started.
 func (c *attachCommand) lines(a attachment) commandLines {
-	var where []string
-	for _, flag := range [][2]string{{"--kubeconfig", c.Kubeconfig}, {"--context", c.Context}, {"--as", c.As}} {
-		if flag[1] != "" {
-			where = append(where, flag[0], flag[1])
-		}
-	}
-	where = append(where, "-n", a.Namespace, "-c", a.Container, c.Pod)
+	where := append(clusterFlags(c.Flags), "-n", a.Namespace, "-c", a.Container, c.Pod)
 	self := func(words ...string) string {
 		return quoted(slices.Concat([]string{"kubectl", "envoyshim"}, words, where)...)
 	}

@@ -80,6 +80,17 @@ func hints(p kube.Process, l net.Listener) string {
 	return text + "; Ctrl-C ends"
 }
 
+// clusterFlags are the flags by which the user has chosen the cluster, kubectl's own.
+func clusterFlags(f kube.Flags) []string {
+	var all []string
+	for _, flag := range [][2]string{{"--kubeconfig", f.Kubeconfig}, {"--context", f.Context}, {"--as", f.As}} {
+		if flag[1] != "" {
+			all = append(all, flag[0], flag[1])
+		}
+	}
+	return all
+}
+
 // plainWord is what a shell takes as it is.
 var plainWord = regexp.MustCompile(`^[\w@%+=:,./-]+$`)
 

@@ -17,6 +17,7 @@ type commands struct {
 	Image      imageCommand       `cmd:"" help:"Images to debug, and the symbols for them."`
 	Inject     injectCommand      `cmd:"" help:"Edit manifests so that their pods come up with Envoy held, or take that back."`
 	Attach     attachCommand      `cmd:"" help:"Give debuggers a way to a held Envoy in a pod, or start one."`
+	Catch      catchCommand       `cmd:"" help:"Hold the next Envoy of a pod before its first instruction, by the node agent: the image stays as it is."`
 	IDE        ideCommand         `cmd:"" name:"ide" help:"What an editor or a debugger needs to stop Envoy at its first instruction, with sources."`
 	Status     statusCommand      `cmd:"" help:"List the processes under envoyshim in a pod, or in all pods."`
 	Resume     resumeCommand      `cmd:"" help:"Let a held process of a pod run."`

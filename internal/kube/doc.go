@@ -1,5 +1,5 @@
 // Package kube reaches envoyshim in the containers of a cluster's pods, from the user's own machine. It needs nothing in the pod but
-// the shim, and no kubectl here.
+// the shim, or a node agent beside it, and no kubectl here.
 //
 //	Cluster     cluster.go      the API server that the kubeconfig names
 //	Target      target.go       what the user types, POD or deploy/NAME, and the pods it means
@@ -10,6 +10,7 @@
 //	Await       await.go        until one of them is held, attached, running or exited
 //	Way         way.go          a debugger's way to a process: found anew for each client
 //	Follow      follow.go       what becomes of the pod meanwhile
+//	NodeWay     nodeway.go      the same by a node agent, agent.go, for a stock image; pods.go which pods there are, post.go what is said there
 //	Limits      limits.go       what of a pod's spec ends a hold
 //
 // It builds on Linux, macOS and Windows.

@@ -18,7 +18,7 @@ import (
 )
 
 // ErrNoShim means that a container has no program envoyshim.
-var ErrNoShim = errors.New("no envoyshim there: it takes an image or a manifest made by `kubectl envoyshim image` and `inject`")
+var ErrNoShim = errors.New("no envoyshim there: it takes an image or a manifest made by `kubectl envoyshim image` and `inject`, or a node agent (catch, attach --node)")
 
 // Failed is the end of an envoyshim in a container by an exit status other than 0.
 type Failed struct {

@@ -1,0 +1,83 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Event is a line of what `envoyshim catch --json` or `attach --json` says on a node, and where that is.
+type Event struct {
+	Event     string `json:"event"` // waiting, caught, listening, attached, detached, resumed, exited
+	Namespace string `json:"namespace"`
+	Pod       string `json:"pod"`
+	PodUID    string `json:"pod_uid"`
+	Container string `json:"container,omitempty"` // its ID
+	Node      string `json:"node"`
+	Agent     string `json:"agent"`            // the pod of the node agent
+	Method    string `json:"method,omitempty"` // of waiting: ebpf or ptrace
+	PID       int    `json:"pid,omitempty"`    // on the node
+	NSPID     int    `json:"ns_pid,omitempty"` // in the container
+	Comm      string `json:"comm,omitempty"`
+	Exe       string `json:"exe,omitempty"`
+	State     string `json:"state,omitempty"`
+	BuildID   string `json:"build_id,omitempty"`
+	Listen    string `json:"listen,omitempty"` // for debuggers on this machine
+	Debugger  string `json:"debugger,omitempty"`
+	How       string `json:"how,omitempty"`    // of detached
+	Status    any    `json:"status,omitempty"` // of exited
+}
+
+// post is an envoyshim that works in a node agent for one pod, as long as somebody listens.
+type post struct {
+	pod   *corev1.Pod
+	agent container
+	leave context.CancelFunc
+}
+
+// said is what a post says: an event, or that it has ended.
+type said struct {
+	by    *post
+	event *Event
+	err   error
+}
+
+// run runs a command of envoyshim that prints events, until it or ctx ends. It ends with its standard input, lest it stay behind there when
+// we go.
+func (p *post) run(ctx context.Context, c *Cluster, tell func(said), args ...string) {
+	in, open := io.Pipe()
+	defer open.Close()
+	out, lines := io.Pipe()
+	read := make(chan error, 1)
+	go func() {
+		events := json.NewDecoder(out)
+		for {
+			var e Event
+			err := events.Decode(&e)
+			if err != nil {
+				_ = out.CloseWithError(err)
+				read <- err
+				return
+			}
+			e.Namespace, e.Pod, e.PodUID, e.Node, e.Agent = p.pod.Namespace, p.pod.Name, string(p.pod.UID), p.agent.pod.Spec.NodeName, p.agent.pod.Name
+			tell(said{by: p, event: &e})
+		}
+	}()
+	err := c.run(ctx, &p.agent, in, lines, append(args, "--json", "--until-eof")...)
+	_ = lines.Close()
+	if misread := <-read; !errors.Is(misread, io.EOF) {
+		err = fmt.Errorf("%s: envoyshim %s says what is no event: %w", p.agent, args[0], misread)
+	}
+	tell(said{by: p, err: err})
+}
+
+// refuses says that another try would be refused, too: envoyshim has said why it ended.
+func refuses(err error) bool {
+	var failed *Failed
+	return isFinal(err) || errors.As(err, &failed) && failed.Says != "" && !strings.HasPrefix(failed.Says, inputEnded)
+}
