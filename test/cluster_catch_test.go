@@ -213,6 +213,11 @@ func TestClusterAttachByNode(t *testing.T) {
 	for range 2 {
 		contains(t, gdb(t, realEnvoy(t), "target remote "+port, "info threads", "detach"), "envoy", "wrk:worker_0")
 	}
+	var found []event
+	must(t, json.Unmarshal([]byte(told(t, "find", "--agent-namespace", agents, "-n", namespace, "plain", "--comm", "envoy", "--json")), &found))
+	if len(found) != 1 || found[0].num("ns_pid") != 1 || found[0].str("exe") != "/usr/local/bin/envoy" {
+		t.Errorf("%v", found)
+	}
 	must(t, unix.Kill(a.pid(), unix.SIGINT))
 	if r := a.result(); r.code != 0 || r.stderr != "" {
 		t.Errorf("%+v", r)
@@ -232,12 +237,18 @@ func TestClusterCatchErrors(t *testing.T) {
 	none := "node " + node + " has no node agent in namespace " + namespace + ": `kubectl envoyshim inject --node-agent --node " + node + " -n " + namespace + " | kubectl apply -f -` makes one, without --node one for each node"
 	for args, want := range map[string]string{
 		"catch plain":                 "envoyshim: " + none,
+		"find plain":                  "envoyshim: " + none,
+		"doctor --node " + node:       "envoyshim: " + none,
 		"attach --node plain":         "envoyshim: " + none,
 		"catch nope --timeout 1s":     "envoyshim: pod nope is not there; waiting for it\nenvoyshim: timed out after 1s: nothing was caught in pod nope; pod nope is not there; waiting for it",
 		"catch deploy/nope":           `envoyshim: deployments.apps "nope" not found in namespace ` + namespace + "; `kubectl get pods -n " + namespace + "` lists what there is, -n chooses another",
 		"attach --node plain -c nope": "envoyshim: " + none,
 	} {
-		r := plugin(t, append(strings.Fields(args), "--listen", "127.0.0.1:0", "-n", namespace, "--agent-namespace", namespace)...).result()
+		flags := []string{"-n", namespace, "--agent-namespace", namespace}
+		if strings.HasPrefix(args, "catch") || strings.HasPrefix(args, "attach") {
+			flags = append(flags, "--listen", "127.0.0.1:0")
+		}
+		r := plugin(t, append(strings.Fields(args), flags...)...).result()
 		if r.code != 1 || r.stdout != "" || r.stderr != want {
 			t.Errorf("%s: %+v\nwant %s", args, r, want)
 		}

@@ -39,6 +39,9 @@ func TestPodCommandsWithoutACluster(t *testing.T) {
 
 		"attach x --node --gdb": {"", "envoyshim: --node gives a port: --gdb, --lldb, --print, --elf, --via, --wait and --pid are not for it" + usage, 2},
 		"attach x --comm y":     {"", "envoyshim: --comm and --exe are for --node" + usage, 2},
+		"doctor":                {"", "envoyshim: name either a pod or --node" + usage, 2},
+		"doctor x --node y":     {"", "envoyshim: name either a pod or --node" + usage, 2},
+		"find svc/x":            {"", `envoyshim: "svc/x"` + names, 2},
 		"status -c x":           {"", "envoyshim: --container needs a pod" + usage, 2},
 
 		"status --kubeconfig /dev/null":             {"", "envoyshim: no cluster is configured: set KUBECONFIG, or name a file by --kubeconfig", 1},

@@ -18,12 +18,13 @@ type commands struct {
 	Inject     injectCommand      `cmd:"" help:"Edit manifests so that their pods come up with Envoy held, or take that back."`
 	Attach     attachCommand      `cmd:"" help:"Give debuggers a way to a held Envoy in a pod, or start one."`
 	Catch      catchCommand       `cmd:"" help:"Hold the next Envoy of a pod before its first instruction, by the node agent: the image stays as it is."`
+	Find       findCommand        `cmd:"" help:"List the processes of a pod, as its node sees them."`
 	IDE        ideCommand         `cmd:"" name:"ide" help:"What an editor or a debugger needs to stop Envoy at its first instruction, with sources."`
 	Status     statusCommand      `cmd:"" help:"List the processes under envoyshim in a pod, or in all pods."`
 	Resume     resumeCommand      `cmd:"" help:"Let a held process of a pod run."`
 	Wait       waitCommand        `cmd:"" help:"Wait until a process of a pod is held, attached, running or exited."`
 	Disconnect disconnectCommand  `cmd:"" help:"Drop the debugger attached in a pod; back to held."`
-	Doctor     doctorCommand      `cmd:"" help:"Tell what would stop a debugger in a pod, and the cure."`
+	Doctor     doctorCommand      `cmd:"" help:"Tell what would stop a debugger in a pod or on a node, and the cure."`
 	Stdio      stdioCommand       `cmd:"" help:"Connect standard input and output to the debug port in a pod."`
 	Connect    connectCommand     `cmd:"" help:"Give debuggers on this machine a port that leads to a debug port elsewhere."`
 	Completion command.Completion `cmd:"" help:"Print the completion of a shell: bash, zsh or fish."`

@@ -37,9 +37,20 @@ func (f *Failed) Error() string {
 // Whoever gives it an input that counts has run it before: a stream takes the first bytes before it is known that there is no such program, and
 // they are lost to the next one.
 func (c *Cluster) run(ctx context.Context, ct *container, in io.Reader, out io.Writer, args ...string) error {
+	return c.runHearing(ctx, ct, in, out, func() complaints { return new(bytes.Buffer) }, args...)
+}
+
+// complaints take a standard error, and tell what the error was.
+type complaints interface {
+	io.Writer
+	fmt.Stringer
+}
+
+// runHearing is run with somebody who hears the standard error.
+func (c *Cluster) runHearing(ctx context.Context, ct *container, in io.Reader, out io.Writer, hear func() complaints, args ...string) error {
 	for _, program := range ct.programs() {
-		var said bytes.Buffer
-		err := c.exec(ctx, *ct, append([]string{program}, args...), in, out, &said)
+		said := hear()
+		err := c.exec(ctx, *ct, append([]string{program}, args...), in, out, said)
 		var end exec.CodeExitError
 		switch {
 		case err == nil:

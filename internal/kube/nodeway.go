@@ -208,9 +208,12 @@ func (w *NodeWay) hear(ctx context.Context, s said) (done bool, err error) {
 	switch {
 	case s.by != w.at:
 		return false, nil
+	case s.warning != "":
+		w.Say(s.warning)
+		return false, nil
 	case s.event != nil:
 		w.note(ctx, s.by, *s.event)
-		return s.event.Event == "exited" && len(w.live) == 0 && w.enough(), nil
+		return s.event.Event == Exited && len(w.live) == 0 && w.enough(), nil
 	}
 	w.at.leave()
 	w.at = nil

@@ -40,12 +40,39 @@ type post struct {
 	leave context.CancelFunc
 }
 
-// said is what a post says: an event, or that it has ended.
+// said is what a post says: an event, a warning, or that it has ended.
 type said struct {
-	by    *post
-	event *Event
-	err   error
+	by      *post
+	event   *Event
+	warning string
+	err     error
 }
+
+// warnings tells each line for the user but the last, which is the error if there is one. envoyshim's log is there, too, but says what the
+// events do.
+type warnings struct {
+	tell func(line string)
+	line []byte // that has not ended
+	last string
+}
+
+func (w *warnings) Write(p []byte) (int, error) {
+	for _, b := range p {
+		if w.line = append(w.line, b); b != '\n' {
+			continue
+		}
+		if line, ok := strings.CutPrefix(strings.TrimSpace(string(w.line)), "envoyshim: "); ok {
+			if w.last != "" {
+				w.tell(w.last)
+			}
+			w.last = line
+		}
+		w.line = nil
+	}
+	return len(p), nil
+}
+
+func (w *warnings) String() string { return w.last }
 
 // run runs a command of envoyshim that prints events, until it or ctx ends. It ends with its standard input, lest it stay behind there when
 // we go.
@@ -68,7 +95,11 @@ func (p *post) run(ctx context.Context, c *Cluster, tell func(said), args ...str
 			tell(said{by: p, event: &e})
 		}
 	}()
-	err := c.run(ctx, &p.agent, in, lines, append(args, "--json", "--until-eof")...)
+	heard := &warnings{tell: func(line string) { tell(said{by: p, warning: line}) }}
+	err := c.runHearing(ctx, &p.agent, in, lines, func() complaints { return heard }, append(args, "--json", "--until-eof")...)
+	if err == nil && heard.last != "" {
+		heard.tell(heard.last)
+	}
 	_ = lines.Close()
 	if misread := <-read; !errors.Is(misread, io.EOF) {
 		err = fmt.Errorf("%s: envoyshim %s says what is no event: %w", p.agent, args[0], misread)
