@@ -80,6 +80,7 @@ type nodeLines struct {
 	what string // is looked for
 	port net.Listener
 	had  bool // something came
+	last string
 }
 
 func (n *nodeLines) say(line string) {
@@ -100,6 +101,8 @@ func (n *nodeLines) tell(e kube.Event) {
 		_ = json.NewEncoder(n.s.Out).Encode(e)
 		return
 	}
+	before := n.last
+	n.last = e.Event
 	line := n.name(e) + ": " + e.Event
 	switch e.Event {
 	case "waiting":
@@ -108,8 +111,24 @@ func (n *nodeLines) tell(e kube.Event) {
 		line = fmt.Sprintf("pod %s: %s, pid %d, %d on node %s, is held at its first instruction", e.Pod, cmp.Or(e.Exe, e.Comm), p.PID, e.PID, e.Node)
 	case "listening":
 		line = hints(p, n.port)
-	case "attached":
+	case kube.Attached:
 		line += " to " + cmp.Or(e.Debugger, "a debugger")
+	case kube.Held:
+		if before == "listening" {
+			return // as was said
+		}
+		if e.Signal != "" {
+			line += " at " + e.Signal
+		}
+	case kube.Exited:
+		switch {
+		case e.Signal != "":
+			line += " by " + e.Signal
+		case e.Status != nil:
+			line += fmt.Sprintf(" with status %d", *e.Status)
+		}
+	case "failed":
+		line += ": " + e.Message
 	}
 	fmt.Fprintln(n.s.Out, line)
 }

@@ -248,11 +248,11 @@ func (w *NodeWay) note(ctx context.Context, by *post, e Event) {
 	case i < 0:
 	case e.Event == "listening":
 		w.live[i].served = true
-	case e.Event == "attached":
+	case e.Event == Held, e.Event == Attached:
 		w.live[i].resumed = false
 	case e.Event == "resumed":
 		w.live[i].resumed = true
-	case e.Event == "exited":
+	case e.Event == Exited:
 		w.live = slices.Delete(w.live, i, i+1)
 	}
 	if w.fresh != nil {

@@ -13,7 +13,7 @@ import (
 
 // Event is a line of what `envoyshim catch --json` or `attach --json` says on a node, and where that is.
 type Event struct {
-	Event     string `json:"event"` // waiting, caught, listening, attached, detached, resumed, exited
+	Event     string `json:"event"` // waiting, caught, listening, held, attached, detached, resumed, exited, failed
 	Namespace string `json:"namespace"`
 	Pod       string `json:"pod"`
 	PodUID    string `json:"pod_uid"`
@@ -29,8 +29,11 @@ type Event struct {
 	BuildID   string `json:"build_id,omitempty"`
 	Listen    string `json:"listen,omitempty"` // for debuggers on this machine
 	Debugger  string `json:"debugger,omitempty"`
-	How       string `json:"how,omitempty"`    // of detached
-	Status    any    `json:"status,omitempty"` // of exited
+	Client    string `json:"client,omitempty"`
+	By        string `json:"by,omitempty"`     // of detached and resumed
+	Signal    string `json:"signal,omitempty"` // of held: at which; of exited: by which
+	Status    *int   `json:"status,omitempty"` // of exited
+	Message   string `json:"message,omitempty"`
 }
 
 // post is an envoyshim that works in a node agent for one pod, as long as somebody listens.
