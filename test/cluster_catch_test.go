@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -94,6 +95,44 @@ func TestClusterNodeAgentManifest(t *testing.T) {
 		t.Errorf("%+v", pods)
 	}
 	kubectl(t, "-n", agents, "delete", "daemonset", "envoyshim-node-agent", "--timeout", patience.String()) // it ends at SIGTERM
+}
+
+// What each privilege is for: without it one line names it. Without those for attach there is still catch --mode pause.
+func TestClusterNodeAgentCapabilities(t *testing.T) {
+	namespace := clusterNamespace(t)
+	apply(t, namespace, stock(t, "plain"))
+	awaitReady(t, namespace, "plain")
+	for _, c := range []struct{ without, mode, says string }{
+		{"SYS_PTRACE", "debug", "CAP_SYS_PTRACE is missing here"},
+		{"SYS_ADMIN", "debug", "CAP_SYS_ADMIN is missing here"},
+		{"SYS_CHROOT", "debug", "CAP_SYS_CHROOT is missing here"},
+		{"SYS_ADMIN SYS_CHROOT SYS_PTRACE DAC_OVERRIDE KILL", "pause", "may still be held; to let it run: "},
+		{"SYS_ADMIN BPF", "pause", "CAP_BPF"},
+		{"SYS_ADMIN PERFMON", "pause", "CAP_PERFMON"},
+	} {
+		t.Run(c.without, func(t *testing.T) {
+			agents := clusterNamespace(t)
+			kubectl(t, "label", "namespace", agents, "--overwrite", "pod-security.kubernetes.io/enforce=privileged")
+			var kept []string
+			for line := range strings.Lines(nodeAgent(t, agents)) {
+				if _, capability, ok := strings.Cut(line, "- "); !ok || !slices.Contains(strings.Fields(c.without), strings.Fields(capability)[0]) {
+					kept = append(kept, line)
+				}
+			}
+			apply(t, agents, strings.Join(kept, ""))
+			kubectl(t, "-n", agents, "rollout", "status", "daemonset/envoyshim-node-agent", "--timeout", clusterPatience.String())
+			p := catchPod(t, agents, namespace, "plain", "--mode", c.mode)
+			if !strings.HasPrefix(c.says, "CAP_BPF") && !strings.HasPrefix(c.says, "CAP_PERFMON") {
+				p.out.await(t, ": waiting for the next envoy (ebpf)")
+				start(t, pluginEnv(t), "kubectl", "-n", namespace, "exec", "plain", "--", "/usr/local/bin/envoy", "--version")
+				p.out.await(t, "is held at its first instruction")
+			}
+			r := p.result()
+			if contains(t, r.stderr, c.says); (r.code == 0) != strings.Contains(c.says, "may still") {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
 }
 
 // A pod that is not there yet, whose Envoy is PID 1; and one of its name in another namespace, which is left alone.
