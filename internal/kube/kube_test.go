@@ -261,3 +261,39 @@ func TestRefusedUpgrade(t *testing.T) {
 		}
 	}
 }
+
+// What a node agent's envoyshim is told. A container has an id only as long as it runs.
+func TestNodeWayArgs(t *testing.T) {
+	const running = `{metadata: {uid: U}, spec: {containers: [{name: c}, {name: d}]}, status: {containerStatuses: [
+		{name: c, containerID: "containerd://0123", state: {running: {}}}, {name: d, containerID: "containerd://4567", state: {waiting: {reason: CrashLoopBackOff}}}]}}`
+	for _, c := range []struct {
+		way  *NodeWay
+		want string
+	}{
+		{&NodeWay{Catch: true, Count: 1, Args: []string{"--comm=envoy"}}, "catch --pod-uid=U --skip=0 --count=1 --comm=envoy"},
+		{&NodeWay{Catch: true, Count: 3, Skip: 2, had: 1}, "catch --pod-uid=U --skip=2 --count=2"},
+		{&NodeWay{Catch: true, had: 7}, "catch --pod-uid=U --skip=0 --count=0"},
+		{&NodeWay{Args: []string{"--mode=debug"}}, "attach --pod-uid=U --mode=debug"},
+		{&NodeWay{Container: "c"}, "attach --pod-uid=U --container=0123"},
+		{&NodeWay{Container: "d"}, "container d of pod p does not run: CrashLoopBackOff"},
+	} {
+		got, err := c.way.args(pod(t, running))
+		if text := strings.Join(got, " "); err == nil && text != c.want || err != nil && err.Error() != c.want {
+			t.Errorf("%s, %v\nwant %s", text, err, c.want)
+		}
+	}
+}
+
+// A node agent's standard error: warnings as they come, the log left out, and the last line for the error.
+func TestWarnings(t *testing.T) {
+	var told []string
+	w := &warnings{tell: func(line string) { told = append(told, line) }}
+	for _, part := range []string{"envoyshim: fir", "st\n2026-11-22T15:44:00Z INF listening event=listening\n", "envoyshim: second\nenvoyshim: the error\n"} {
+		if n, err := w.Write([]byte(part)); n != len(part) || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	if got := strings.Join(told, ", "); got != "first, second" || w.String() != "the error" {
+		t.Errorf("%s; %s", got, w)
+	}
+}
