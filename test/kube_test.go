@@ -51,8 +51,8 @@ func told(t testing.TB, args ...string) string {
 	return r.stdout
 }
 
-// attachTo starts attach and returns it with its port.
-func attachTo(t testing.TB, args ...string) (*process, string) {
+// attachToPod starts attach and returns it with its port.
+func attachToPod(t testing.TB, args ...string) (*process, string) {
 	t.Helper()
 	p := plugin(t, append([]string{"attach", "--listen", "127.0.0.1:0"}, args...)...)
 	line := p.out.await(t, "listening on ")
@@ -142,7 +142,7 @@ func TestClusterAttachWithoutImage(t *testing.T) {
 
 	out := told(t, append([]string{"attach", "-n", namespace, "injected", "--gdb", "--elf", realEnvoy(t)}, batch("x/i $pc", "stepi", "disconnect")...)...)
 	contains(t, out, "=>", "_start")
-	_, port := attachTo(t, "-n", namespace, "injected")
+	_, port := attachToPod(t, "-n", namespace, "injected")
 	for range 2 {
 		contains(t, gdb(t, realEnvoy(t), "target remote "+port, "x/i $pc", "disconnect"), "=>")
 	}
@@ -158,7 +158,7 @@ func TestClusterAttachSurvivesBrokenStreams(t *testing.T) {
 	config := kubeconfig(t, network.address)
 	for _, via := range []string{"exec", "port-forward"} {
 		t.Run(via, func(t *testing.T) {
-			a, port := attachTo(t, "--kubeconfig", config, "-n", namespace, "plain", "--via", via)
+			a, port := attachToPod(t, "--kubeconfig", config, "-n", namespace, "plain", "--via", via)
 			for range 2 {
 				debugger := startClient(t, "gdb", realEnvoy(t), port, "stepi")
 				if s := p.state(); s != "attached" {
@@ -249,7 +249,7 @@ func TestClusterAttachFollowsPods(t *testing.T) {
 func TestClusterAttachToAPodOfTheSameName(t *testing.T) {
 	namespace := clusterNamespace(t)
 	p := startHeldPod(t, namespace, "native-sidecar", "istio-proxy")
-	a, port := attachTo(t, "-n", namespace, "native-sidecar")
+	a, port := attachToPod(t, "-n", namespace, "native-sidecar")
 	debugger := startClient(t, "gdb", realEnvoy(t), port)
 	p.delete()
 	a.err.await(t, "pod native-sidecar is being deleted, which may wait for Envoy: ")
@@ -300,7 +300,7 @@ func TestClusterSteering(t *testing.T) {
 		"x/i $pc", "disconnect")
 	contains(t, out, "=>", "_start")
 
-	_, port := attachTo(t, "-n", namespace, "plain")
+	_, port := attachToPod(t, "-n", namespace, "plain")
 	attached := plugin(t, "wait", "-n", namespace, "plain", "--for", "attached", "--json")
 	debugger := startClient(t, "gdb", realEnvoy(t), port)
 	if r := attached.result(); r.code != 0 || !strings.Contains(r.stdout, `"debugger": "gdb"`) {
