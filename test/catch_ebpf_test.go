@@ -184,7 +184,7 @@ func isNotCaught(t testing.TB, m nscatch.Match, argv ...string) {
 func TestEBPFCatchesAtTheFirstInstruction(t *testing.T) {
 	for _, program := range []string{"bin/test/probe", "bin/test/probe-static", "bin/test/probe-static-pie"} {
 		t.Run(filepath.Base(program), func(t *testing.T) {
-			path, name := unique(t, fixture(t, program))
+			path, name := ownProgram(t, fixture(t, program))
 			n := trials(100)
 			c := catching(t, nscatch.Options{Match: nscatch.Match{Comm: name}, Count: n})
 			for range n {
@@ -227,7 +227,7 @@ func TestEBPFCatchesEnvoy(t *testing.T) {
 }
 
 func TestEBPFTellsWhen(t *testing.T) {
-	path, name := unique(t, probe(t))
+	path, name := ownProgram(t, probe(t))
 	c := catching(t, nscatch.Options{Match: nscatch.Match{Comm: name}, Count: 1})
 	before := time.Now()
 	p := start(t, nil, path, "exit", "0")
@@ -244,8 +244,8 @@ func TestEBPFTellsWhen(t *testing.T) {
 
 // What /proc/PID/exe is counts, however the program was called.
 func TestEBPFByExe(t *testing.T) {
-	path, name := unique(t, probe(t))
-	alone, static := unique(t, fixture(t, "bin/test/probe-static"))
+	path, name := ownProgram(t, probe(t))
+	alone, static := ownProgram(t, fixture(t, "bin/test/probe-static"))
 	dir := filepath.Dir(path)
 	copyTo := func(path string) string {
 		must(t, os.MkdirAll(filepath.Dir(path), 0o755))
@@ -304,7 +304,7 @@ func TestEBPFByExe(t *testing.T) {
 
 // The pod's name is the host name of its UTS namespace (nsutil.Query).
 func TestEBPFByPod(t *testing.T) {
-	path, name := unique(t, probe(t))
+	path, name := ownProgram(t, probe(t))
 	in := func(host string) []string {
 		return []string{"unshare", "--uts", "sh", "-ec", `echo "$1" >/proc/sys/kernel/hostname; exec "$2" exit`, "sh", host, path}
 	}
@@ -337,7 +337,7 @@ func TestEBPFByPod(t *testing.T) {
 
 // Groups as the kubelet and the runtimes make them, in each hierarchy of this machine.
 func TestEBPFByCgroup(t *testing.T) {
-	path, name := unique(t, probe(t))
+	path, name := ownProgram(t, probe(t))
 	digits := func(n int) string {
 		s := ""
 		for len(s) < n {
@@ -419,8 +419,8 @@ func uuid(digits string) string {
 // An overlay, a volume, a container's PID 1 and what it starts.
 func TestEBPFInDocker(t *testing.T) {
 	needDocker(t)
-	_, name := unique(t, fixture(t, "bin/test/probe-static"))
-	volume, inVolume := unique(t, fixture(t, "bin/test/probe-static"))
+	_, name := ownProgram(t, fixture(t, "bin/test/probe-static"))
+	volume, inVolume := ownProgram(t, fixture(t, "bin/test/probe-static"))
 	image := "envoyshim-test-ebpf-" + name
 	archive := filepath.Join(t.TempDir(), "image.tar")
 	saveImage(t, makeImage(t, v1.Config{}, makeLayer(t, entryOf{name: "opt/"}, entryOf{name: "opt/" + name, from: fixture(t, "bin/test/probe-static")})), archive, image)
@@ -453,7 +453,7 @@ func TestEBPFInDocker(t *testing.T) {
 
 // However a process comes to its exec.
 func TestEBPFWhoeverExecs(t *testing.T) {
-	path, name := unique(t, probe(t))
+	path, name := ownProgram(t, probe(t))
 	python := func(script string) []string {
 		return []string{"python3", "-c", "import os, subprocess, sys, threading\n" + script, path}
 	}
@@ -486,7 +486,7 @@ func TestEBPFWhoeverExecs(t *testing.T) {
 
 // A tracer is told of each signal of its tracee: this one is none of its business.
 func TestEBPFLeavesWhatIsTraced(t *testing.T) {
-	path, name := unique(t, probe(t))
+	path, name := ownProgram(t, probe(t))
 	c := catching(t, nscatch.Options{Match: nscatch.Match{Comm: name}, Count: 1})
 	out := gdb(t, path, "break main", "run exit 0", "continue")
 	contains(t, out, "Breakpoint 1, main", "exited normally")
@@ -499,8 +499,8 @@ func TestEBPFLeavesWhatIsTraced(t *testing.T) {
 
 // Exactly those that are asked for, while 500 others are executed a second, and these as fast as they can.
 func TestEBPFSkipsAndCounts(t *testing.T) {
-	path, name := unique(t, probe(t))
-	other, _ := unique(t, "/bin/true")
+	path, name := ownProgram(t, probe(t))
+	other, _ := ownProgram(t, "/bin/true")
 	const skip, count, all = 17, 29, 100
 	c := catching(t, nscatch.Options{Match: nscatch.Match{Comm: name}, Skip: skip, Count: count})
 	done, letGo := make(chan struct{}), make(chan struct{})
@@ -570,7 +570,7 @@ func startStopped(t testing.TB, argv ...string) (*os.Process, unix.WaitStatus) {
 }
 
 func TestEBPFWaitsWithoutCPU(t *testing.T) {
-	_, name := unique(t, probe(t))
+	_, name := ownProgram(t, probe(t))
 	c := catching(t, nscatch.Options{Match: nscatch.Match{Comm: name}})
 	program := c.program()
 	spent := func() uint64 { return ticks(t, c.pid()) + ticks(t, program) }
@@ -585,7 +585,7 @@ func TestEBPFWaitsWithoutCPU(t *testing.T) {
 func TestEBPFKilledCatcher(t *testing.T) {
 	for _, who := range []string{"catcher", "program"} {
 		t.Run(who, func(t *testing.T) {
-			path, name := unique(t, probe(t))
+			path, name := ownProgram(t, probe(t))
 			c := catching(t, nscatch.Options{Match: nscatch.Match{Comm: name}})
 			id, program := c.inKernel(), c.program()
 			p := start(t, nil, path, "exit", "0")
@@ -607,7 +607,7 @@ func TestEBPFKilledCatcher(t *testing.T) {
 		})
 	}
 	t.Run("under way", func(t *testing.T) { // while others are executed as fast as they can
-		path, name := unique(t, probe(t))
+		path, name := ownProgram(t, probe(t))
 		for range trials(10) {
 			c := catching(t, nscatch.Options{Match: nscatch.Match{Comm: name}})
 			id := c.inKernel()
@@ -624,7 +624,7 @@ func TestEBPFKilledCatcher(t *testing.T) {
 
 // When Stop returns nothing is stopped any more, and all that is stopped is told.
 func TestEBPFStops(t *testing.T) {
-	path, name := unique(t, probe(t))
+	path, name := ownProgram(t, probe(t))
 	c := catching(t, nscatch.Options{Match: nscatch.Match{Comm: name}})
 	id := c.inKernel()
 	var parents sync.WaitGroup
@@ -668,8 +668,8 @@ func TestEBPFStops(t *testing.T) {
 }
 
 func TestEBPFTwoCatchers(t *testing.T) {
-	path, name := unique(t, probe(t))
-	other, otherName := unique(t, probe(t))
+	path, name := ownProgram(t, probe(t))
+	other, otherName := ownProgram(t, probe(t))
 	a := catching(t, nscatch.Options{Match: nscatch.Match{Comm: name}, Count: 1})
 	b := catching(t, nscatch.Options{Match: nscatch.Match{Exe: path}, Count: 1})
 	c := catching(t, nscatch.Options{Match: nscatch.Match{Comm: otherName}, Count: 1})
@@ -690,7 +690,7 @@ func TestEBPFTwoCatchers(t *testing.T) {
 
 // A catcher in a container: pids are those of its namespace, and what it does not see is not stopped.
 func TestEBPFInAPIDNamespace(t *testing.T) {
-	path, name := unique(t, probe(t))
+	path, name := ownProgram(t, probe(t))
 	c := catching(t, nscatch.Options{Match: nscatch.Match{Comm: name}}, "unshare", "--pid", "--fork", "--kill-child", "--mount", "--propagation", "private", "--mount-proc")
 	isNeverStopped(t, path, "exit", "0")
 	ns := children(t, c.pid())[0]
@@ -713,7 +713,7 @@ func TestEBPFInAPIDNamespace(t *testing.T) {
 
 // One that is killed before it can be told is told as lost, and counts.
 func TestEBPFLost(t *testing.T) {
-	path, name := unique(t, probe(t))
+	path, name := ownProgram(t, probe(t))
 	c := catching(t, nscatch.Options{Match: nscatch.Match{Comm: name}, Count: 2})
 	must(t, c.cmd.Process.Signal(unix.SIGSTOP))
 	eventually(t, "the catcher cannot look", func() bool { return state(t, c.pid()) == "T" })
@@ -733,7 +733,7 @@ func TestEBPFLost(t *testing.T) {
 func TestEBPFLostToOthers(t *testing.T) {
 	runtime.LockOSThread() // the tracer
 	defer runtime.UnlockOSThread()
-	path, name := unique(t, probe(t))
+	path, name := ownProgram(t, probe(t))
 	for says, others := range map[string]func(pid int){
 		"was let run by somebody": func(pid int) { cont(t, pid) },
 		"is already traced by somebody": func(pid int) {
@@ -755,7 +755,7 @@ func TestEBPFLostToOthers(t *testing.T) {
 
 // Refusals are one line with the capability, or whatever it is, and tell whether another method may do.
 func TestEBPFRefused(t *testing.T) {
-	_, name := unique(t, probe(t))
+	_, name := ownProgram(t, probe(t))
 	without := func(caps string) []string { return []string{"setpriv", "--bounding-set", caps, "--inh-caps", "-all"} }
 	for what, c := range map[string]struct {
 		by   []string
@@ -779,7 +779,7 @@ func TestEBPFRefused(t *testing.T) {
 		})
 	}
 	for _, by := range [][]string{without("-all,+bpf,+perfmon"), without("-all,+sys_admin")} {
-		path, name := unique(t, probe(t))
+		path, name := ownProgram(t, probe(t))
 		c := catching(t, nscatch.Options{Match: nscatch.Match{Comm: name}}, by...)
 		p := start(t, nil, path, "exit", "0")
 		unmoved(t, c.caught(), p.out)
