@@ -27,6 +27,17 @@ type usageError struct{ error }
 // Usage makes one.
 func Usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
+// statusError is an error that ends the program with a status of its own.
+type statusError struct {
+	error
+	status int
+}
+
+// WithStatus makes one.
+func WithStatus(status int, err error) error { return statusError{err, status} }
+
+func (e statusError) Unwrap() error { return e.error }
+
 // Line is a command line: a program's name and description, and its commands in the form that kong takes.
 type Line struct {
 	Name, Description string
@@ -74,9 +85,12 @@ func (l Line) Run(args []string, s *Streams) (status int) {
 	}
 	err = ctx.Run()
 	var usage usageError
+	var other statusError
 	switch {
 	case errors.As(err, &usage):
 		return l.fail(s, fmt.Errorf("%w; see %s --help", err, l.Name), 2)
+	case errors.As(err, &other):
+		return l.fail(s, err, other.status)
 	case err != nil:
 		return l.fail(s, err, 1)
 	}
