@@ -23,6 +23,7 @@ type commands struct {
 	Doctor     doctorCommand     `cmd:"" help:"Tell what would stop a debugger here, and the cure."`
 	Find       findCommand       `cmd:"" help:"Find processes by pod, container, command name or executable."`
 	Catch      catchCommand      `cmd:"" help:"Wait for the next exec of a program, and hold it before its first instruction, in any container."`
+	Nsexec     nsexecCommand     `cmd:"" help:"Run a command in namespaces of another process."`
 	Rehearse   rehearseCommand   `cmd:"" hidden:""`
 	Attend     attendCommand     `cmd:"" hidden:""`
 	NodeAgent  nodeAgentCommand  `cmd:"" name:"node-agent" hidden:""`

@@ -71,6 +71,7 @@ Commands:
   attach        From the node: open a debug port for a process of any container.
   doctor        Tell what would stop a debugger here, and the cure.
   find          Find processes by pod, container, command name or executable.
+  nsexec        Run a command in namespaces of another process.
 
 Run "envoyshim <command> --help" for more information on a command.
 `

@@ -1,0 +1,93 @@
+//go:build linux
+
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/envoyshim/envoyshim/internal/command"
+	"github.com/envoyshim/envoyshim/internal/signals"
+	"github.com/envoyshim/envoyshim/nsutil"
+)
+
+type nsexecCommand struct {
+	PID        int      `name:"pid" placeholder:"N" help:"The process whose namespaces are entered."`
+	Pod        string   `placeholder:"NAME" help:"The oldest process of this pod, by its host name."`
+	PodUID     string   `name:"pod-uid" placeholder:"UID" help:"The oldest process of the pod with this uid."`
+	Container  string   `placeholder:"ID" help:"The oldest process of this container: its id, or the first 4 or more digits."`
+	Comm       string   `placeholder:"NAME" help:"The oldest process of this command name: of a pod with several containers it tells which is meant."`
+	Namespaces string   `name:"ns" placeholder:"LIST" default:"pid,mnt,uts" help:"The namespaces to enter: pid, mnt, uts, net, ipc, user, cgroup, time, with commas between them, or all (${default})."`
+	Root       bool     `help:"With the process's root directory and working directory, too."`
+	Command    []string `arg:"" name:"cmd" passthrough:"partial" help:"The command and its arguments; a name without a slash is looked up on PATH, in the namespaces entered."`
+}
+
+// Help says what the command gets.
+func (c *nsexecCommand) Help() string {
+	return "The exit status is the command's, 127 when it is not found there, 126 when it cannot be executed. Signals and a terminal reach it. It keeps this network unless --ns names net."
+}
+
+func (c *nsexecCommand) Run(s *command.Streams) error {
+	argv := c.Command
+	if argv[0] == "--" {
+		argv = argv[1:]
+	}
+	if len(argv) == 0 {
+		return command.Usage(`expected "<cmd> ..."`)
+	}
+	set, err := nsutil.ParseSet(c.Namespaces)
+	if err != nil {
+		return command.Usage("--ns: %w", err)
+	}
+	target, err := c.target()
+	if err != nil {
+		return err
+	}
+	defer target.Close()
+	status, err := (&nsutil.Command{
+		Target: target.PIDFD(), Namespaces: set, Root: c.Root,
+		Argv: argv, Env: os.Environ(), Files: []*os.File{os.Stdin, os.Stdout, os.Stderr},
+	}).Run()
+	var exec *nsutil.ExecError
+	switch {
+	case errors.As(err, &exec) && (exec.Err == unix.ENOENT || exec.Err == unix.ENOTDIR):
+		return command.WithStatus(127, err)
+	case exec != nil:
+		return command.WithStatus(126, err)
+	case err != nil:
+		return err
+	}
+	if s.Status = status.ExitStatus(); status.Signaled() {
+		signals.Die(unix.Signal(status.Signal()))
+		s.Status = 128 + int(status.Signal())
+	}
+	return nil
+}
+
+// target is the process whose namespaces are meant.
+func (c *nsexecCommand) target() (*nsutil.Process, error) {
+	q := nsutil.Query{Pod: c.Pod, PodUID: c.PodUID, Container: c.Container, Comm: c.Comm}
+	switch {
+	case (q == nsutil.Query{}) == (c.PID == 0):
+		return nil, command.Usage("say whose namespaces: --pid, or one or more of --pod, --pod-uid, --container, --comm")
+	case c.PID != 0:
+		return nsutil.Open(c.PID)
+	}
+	if err := q.Check(); err != nil {
+		return nil, command.Usage("%w", err)
+	}
+	found, err := nsutil.Find(q)
+	if err != nil {
+		return nil, err
+	}
+	oldest, err := nsutil.Oldest(found)
+	nsutil.CloseAll(slices.DeleteFunc(found, func(p *nsutil.Process) bool { return p == oldest }))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", q, err)
+	}
+	return oldest, nil
+}
