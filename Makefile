@@ -16,6 +16,10 @@ FIXTURES := bin/test/standin bin/test/standin-static bin/test/standin-bazel bin/
 	bin/test/goprog-arm64 bin/test/guest.test bin/test/catcher
 ARM64_FIXTURES := $(addprefix bin/arm64/test/,probe parent crash gocrowd guest.test dlv)
 BENCH_FIXTURES := bin/test/bench-execve bin/test/bench-goexec bin/test/heartbeat
+	bin/test/parent bin/test/deny bin/test/crowd bin/test/tally bin/test/crash bin/test/hear bin/test/envoyshim-enter bin/test/gorecover \
+	bin/test/goprog-arm64 bin/test/guest.test
+ARM64_FIXTURES := $(addprefix bin/arm64/test/,probe parent crash hear gocrowd guest.test dlv)
+BENCH_FIXTURES := bin/test/bench-exit bin/test/bench-execve bin/test/bench-goexec bin/test/heartbeat
 
 # The tests of debugger sessions, which both the external servers and our own must pass, and our own under watch for a crash, and from the node, too.
 SESSIONS := GDB|LLDB|DAP|RunToTheEnd|FirstStop|QuitLets|LostClient|LaterAttach|OneClient|NonStop|SignalsUnder|SlowAndOdd|StatusFollows|Disconnect
@@ -82,6 +86,10 @@ bin/test/goprog bin/test/gocrowd bin/test/gorecover: bin/test/%: test/fixtures/%
 	@mkdir -p $(@D)
 	CGO_ENABLED=0 go build -gcflags "-N -l" -o $@ ./test/fixtures/$*
 
+bin/test/envoyshim-enter: FORCE
+	@mkdir -p $(@D)
+	CGO_ENABLED=0 go build -ldflags '-E envoyshim_entry' -o $@ ./test/fixtures/enter
+
 bin/test/goprog-arm64: test/fixtures/goprog/main.go
 	@mkdir -p $(@D)
 	GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go build -o $@ ./test/fixtures/goprog
@@ -103,6 +111,7 @@ bin/test/deny: test/fixtures/deny.c
 	gcc -g -O0 -Wall -static -o $@ $<
 
 bin/test/crowd bin/test/tally bin/test/crash bin/test/storm: bin/test/%: test/fixtures/%.c
+bin/test/crowd bin/test/tally bin/test/crash bin/test/hear: bin/test/%: test/fixtures/%.c
 	@mkdir -p $(@D)
 	gcc -g -O0 -Wall -o $@ $< -pthread
 
