@@ -14,6 +14,8 @@ FIXTURES := bin/test/standin bin/test/standin-static bin/test/standin-bazel bin/
 	bin/test/probe-static-pie bin/test/goprog bin/test/gocrowd bin/test/gohost bin/test/libgolib.so \
 	bin/test/parent bin/test/deny bin/test/crowd bin/test/tally bin/test/crash bin/test/storm bin/test/bench-exit bin/test/gorecover \
 	bin/test/goprog-arm64 bin/test/guest.test bin/test/catcher
+	bin/test/parent bin/test/deny bin/test/crowd bin/test/tally bin/test/crash bin/test/gorecover bin/test/crowd-musl \
+	bin/test/goprog-arm64 bin/test/guest.test
 ARM64_FIXTURES := $(addprefix bin/arm64/test/,probe parent crash gocrowd guest.test dlv)
 BENCH_FIXTURES := bin/test/bench-execve bin/test/bench-goexec bin/test/heartbeat
 	bin/test/parent bin/test/deny bin/test/crowd bin/test/tally bin/test/crash bin/test/hear bin/test/envoyshim-enter bin/test/gorecover \
@@ -114,6 +116,11 @@ bin/test/crowd bin/test/tally bin/test/crash bin/test/storm: bin/test/%: test/fi
 bin/test/crowd bin/test/tally bin/test/crash bin/test/hear: bin/test/%: test/fixtures/%.c
 	@mkdir -p $(@D)
 	gcc -g -O0 -Wall -o $@ $< -pthread
+
+# With another libc than the debug servers'.
+bin/test/crowd-musl: test/fixtures/crowd.c
+	@mkdir -p $(@D)
+	musl-gcc -g -O0 -Wall -o $@ $< -pthread
 
 # The tests that run inside a guest, a machine of its own: test/guest_test.go.
 bin/test/guest.test: FORCE

@@ -18,12 +18,20 @@ import (
 // inScratch runs a static program as the only file of a container, restricted as a pod's, and returns its pid here.
 func inScratch(t testing.TB, program string, args ...string) int {
 	t.Helper()
+	p, pid := contained(t, []entryOf{{name: "envoy", from: program}}, args...)
+	p.err.await(t, "starting main dispatch loop")
+	return pid
+}
+
+// contained runs /envoy in a container that has these files only.
+func contained(t testing.TB, files []entryOf, args ...string) (*process, int) {
+	t.Helper()
 	needDocker(t)
 	image := fmt.Sprintf("envoyshim-test-attach:%d", os.Getpid())
 	file := filepath.Join(t.TempDir(), "image.tar")
 	tag, err := name.NewTag(image)
 	must(t, err)
-	must(t, tarball.WriteToFile(file, tag, makeImage(t, v1.Config{Entrypoint: []string{"/envoy"}}, makeLayer(t, entryOf{name: "envoy", from: program}))))
+	must(t, tarball.WriteToFile(file, tag, makeImage(t, v1.Config{Entrypoint: []string{"/envoy"}}, makeLayer(t, files...))))
 	loadImage(t, file, image)
 	container := fmt.Sprintf("envoyshim-test-attach-%d-%d", os.Getpid(), freePort(t))
 	argv := append([]string{"docker", "run", "--name", container, "--network", "none"}, restricted...)
@@ -35,8 +43,7 @@ func inScratch(t testing.TB, program string, args ...string) int {
 		pid, _ = strconv.Atoi(strings.TrimSpace(out))
 		return pid != 0
 	})
-	p.err.await(t, "starting main dispatch loop")
-	return pid
+	return p, pid
 }
 
 // In a container with no other file than the program, restricted as a pod's, debuggers are served by the embedded server, and by the node's own
@@ -73,6 +80,20 @@ func TestAttachToAnEmptyContainer(t *testing.T) {
 				t.Errorf("state %s", got)
 			}
 		})
+	}
+}
+
+// The node's servers and the container's programs may have different libcs.
+func TestAttachBesideAnotherLibc(t *testing.T) {
+	elf := fixture(t, "bin/test/crowd-musl")
+	p, pid := contained(t, []entryOf{{name: "envoy", from: elf}, {name: "lib/"}, {name: "lib/ld-musl-x86_64.so.1", from: "/lib/ld-musl-x86_64.so.1"}}, "20", "0")
+	p.out.await(t, "crowded")
+	for mode, stop := range map[string]string{"gdb": "break again", "lldb": "b again"} {
+		a := attachTo(t, pid, "--mode", mode)
+		out := clients[mode](t, elf, a.port, stop, "continue", "detach")
+		contains(t, out, "again", "detached")
+		eventually(t, "nobody traces it", func() bool { return tracer(t, pid) == 0 })
+		a.end(unix.SIGINT)
 	}
 }
 
