@@ -4,7 +4,7 @@
 //	Launch, Run        shim.go, settings.go, real.go, argv.go, hold.go   what the shim is to become, and how
 //	supervisor         supervisor.go, hints.go                           afterwards, beside the program
 //	Attach             attach.go, attachable.go                          the user's end, for a process that no shim started: from the node
-//	Attend             attended.go, leave.go                             its supervisor, in that process's namespaces
+//	Attend             attended.go, leave.go, borrow.go                  its supervisor, in that process's namespaces
 //	client             port.go, recognise.go, newcomers.go, answers.go   who comes to the debug port, and what the port itself answers
 //	Terminator         tls.go                                            TLS before that, package tlsport
 //	service            service.go                                        one client being served:

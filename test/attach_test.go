@@ -281,7 +281,7 @@ func TestAttachSupervisorKilled(t *testing.T) {
 			if st := a.status(); st.ExitStatus() != 1 {
 				t.Fatalf("attach ended with %#x", st)
 			}
-			contains(t, a.err.String(), "envoyshim: the supervisor of process "+strconv.Itoa(pid)+" ended (signal: killed)", "envoyshim resume --pid "+strconv.Itoa(pid))
+			contains(t, a.err.await(t, "envoyshim: the supervisor of process "+strconv.Itoa(pid)+" ended (signal: killed)"), "envoyshim resume --pid "+strconv.Itoa(pid))
 			isLeft(t, pid, client)
 			run(t, cli(t), "resume", "--pid", strconv.Itoa(pid))
 			crowdRuns(t, pid)
@@ -367,11 +367,12 @@ func TestAttachRefuses(t *testing.T) {
 	t.Run("no process", func(t *testing.T) { refused(t, "no such process", at("4194304")...) })
 	t.Run("kernel thread", func(t *testing.T) { refused(t, "process 2 (kthreadd) is a thread of the kernel", at("2")...) })
 	t.Run("zombie", func(t *testing.T) {
-		p := start(t, nil, "sh", "-c", "sleep 0 & echo $!; exec sleep infinity")
-		zombie, _ := p.out.at(0)
-		n, _ := strconv.Atoi(zombie)
-		eventually(t, "it has ended", func() bool { return !alive(n) })
-		refused(t, "process "+zombie+" (sleep) has ended, and only waits for process "+strconv.Itoa(p.pid()), at(zombie)...)
+		p := exec.Command("true")
+		must(t, p.Start())
+		eventually(t, "it has ended", func() bool { return !alive(p.Process.Pid) })
+		zombie := strconv.Itoa(p.Process.Pid)
+		refused(t, "process "+zombie+" (true) has ended, and only waits for process "+strconv.Itoa(os.Getpid()), at(zombie)...)
+		must(t, p.Wait())
 	})
 	t.Run("traced", func(t *testing.T) {
 		d := exec.Command("gdb", "-nx", "-q", "-ex", "set debuginfod enabled off", "-p", here, "-ex", `echo ready\n`)
@@ -490,7 +491,14 @@ func TestAttachHoldsOnCrash(t *testing.T) {
 				crowdRuns(t, pid)
 
 				a = attachTo(t, pid, "--hold-on-crash=true")
-				eventually(t, "it is watched", func() bool { return tracer(t, pid) != 0 })
+				eventually(t, "all of it is watched", func() bool {
+					tids, err := procfs.Threads(pid)
+					must(t, err)
+					return !slices.ContainsFunc(tids, func(tid int) bool {
+						st, err := procfs.ReadStatus(tid)
+						return err == nil && st.TracerPid == 0
+					})
+				})
 				must(t, unix.Kill(pid, unix.SIGABRT))
 				if crash := a.event("held"); crash.str("signal") != "SIGABRT" || len(crash.strs("backtrace")) == 0 {
 					t.Errorf("held: %v", crash)
@@ -550,5 +558,36 @@ func TestAttachByPod(t *testing.T) {
 	contains(t, out, "envoyshim: several processes are pod "+pod+": choose one by --pid, --comm or --exe: ", fmt.Sprintf("%d (sh), %d (crowd)", init, called("crowd")))
 	if out, code := runAny(t, cli(t), "attach"); code != 2 || strings.Count(out, "\n") != 1 {
 		t.Errorf("status %d, %s", code, out)
+	}
+}
+
+// Whichever namespaces are others, and whatever /proc shows there.
+func TestAttachInNamespacesOfAllShapes(t *testing.T) {
+	elf := fixture(t, "bin/test/crowd")
+	for shape, unshare := range map[string]string{
+		"none":                         "env",
+		"mounts":                       "unshare --mount",
+		"pids, with the node's /proc":  "unshare --pid --fork --kill-child",
+		"users":                        "unshare --user --map-root-user --pid --mount --fork --kill-child --mount-proc",
+		"pids within pids":             "unshare --pid --mount --fork --kill-child --mount-proc unshare --pid --mount --fork --kill-child --mount-proc",
+		"all but pids and the network": "unshare --mount --uts --ipc --cgroup",
+	} {
+		t.Run(shape, func(t *testing.T) {
+			p := start(t, nil, append(strings.Fields(unshare), elf, "20", "0")...)
+			p.out.await(t, "crowded")
+			pid := p.pid()
+			for procfs.Comm(pid) != "crowd" {
+				pid = children(t, pid)[0]
+			}
+			endWithTest(t, pid)
+			for _, mode := range []string{"debug", "gdb"} {
+				a := attachTo(t, pid, "--mode", mode)
+				contains(t, clients["gdb"](t, elf, a.port, "break again", "continue", "detach"), "Breakpoint 1, again", "detached")
+				eventually(t, "nobody traces it", func() bool { return tracer(t, pid) == 0 })
+				a.end(unix.SIGINT)
+				crowdRuns(t, pid)
+				isLeft(t, pid, false)
+			}
+		})
 	}
 }
