@@ -55,7 +55,7 @@ func TestAttachToAnEmptyContainer(t *testing.T) {
 		{"debug", "gdb", ""}, {"debug", "lldb", ""}, {"gdb", "gdb", "gdbserver"}, {"lldb", "lldb", "lldb-server"},
 	} {
 		t.Run(one.mode+" "+one.client, func(t *testing.T) {
-			a := attachTo(t, pid, "--mode", one.mode)
+			a := attachNode(t, pid, "--mode", one.mode)
 			for range 2 { // the second client is served as the first
 				c := startClient(t, one.client, elf, a.port)
 				if one.server != "" {
@@ -89,7 +89,7 @@ func TestAttachBesideAnotherLibc(t *testing.T) {
 	p, pid := contained(t, []entryOf{{name: "envoy", from: elf}, {name: "lib/"}, {name: "lib/ld-musl-x86_64.so.1", from: "/lib/ld-musl-x86_64.so.1"}}, "20", "0")
 	p.out.await(t, "crowded")
 	for mode, stop := range map[string]string{"gdb": "break again", "lldb": "b again"} {
-		a := attachTo(t, pid, "--mode", mode)
+		a := attachNode(t, pid, "--mode", mode)
 		out := clients[mode](t, elf, a.port, stop, "continue", "detach")
 		contains(t, out, "again", "detached")
 		eventually(t, "nobody traces it", func() bool { return tracer(t, pid) == 0 })
@@ -100,14 +100,14 @@ func TestAttachBesideAnotherLibc(t *testing.T) {
 // What lldb has not it reads from the container's files: by their names there and by the pid there.
 func TestAttachShowsTheContainersFiles(t *testing.T) {
 	pid := inScratch(t, fixture(t, "bin/test/standin-static"), "--config-yaml", bootstrap(15000))
-	a := attachTo(t, pid, "--mode", "lldb-platform")
+	a := attachNode(t, pid, "--mode", "lldb-platform")
 	out, _ := runAny(t, "lldb-19", "-x", "-b", "-o", "settings set platform.module-cache-directory "+t.TempDir(), "-o", "platform select remote-linux", "-o", "platform connect connect://"+a.port, "-o", "process attach --name envoy",
 		"-o", "image list", "-o", "process detach")
 	contains(t, out, `Executable module set to "`, "/envoy", "[  0] ", "Process 1 detached")
 	out, _ = runAny(t, "gdb", "-nx", "-q", "-batch", "-ex", "set debuginfod enabled off", "-ex", "target remote "+a.port)
 	contains(t, out, "this is gdb, and --mode=lldb-platform serves lldb only; set --mode=debug")
 	a.end(unix.SIGINT)
-	a = attachTo(t, pid)
+	a = attachNode(t, pid)
 	out, _ = runAny(t, "gdb", "-nx", "-q", "-batch", "-ex", "set debuginfod enabled off", "-ex", "target remote "+a.port, "-ex", "info files", "-ex", "info inferiors", "-ex", "detach")
 	contains(t, out, "target:/envoy", "process 1", "detached")
 	a.end(unix.SIGINT)
@@ -117,7 +117,7 @@ func TestAttachShowsTheContainersFiles(t *testing.T) {
 func TestAttachTakesTheContainersServer(t *testing.T) {
 	_, pid := crowdElsewhere(t, true)
 	for mode, server := range map[string]string{"gdb": "gdbserver", "lldb": "lldb-server"} {
-		a := attachTo(t, pid, "--mode", mode)
+		a := attachNode(t, pid, "--mode", mode)
 		c := startClient(t, mode, fixture(t, "bin/test/crowd"), a.port)
 		exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", tracer(t, pid)))
 		must(t, err)
@@ -138,13 +138,13 @@ func TestAttachWithTheNodesFiles(t *testing.T) {
 	pid := inScratch(t, elf, "--config-yaml", bootstrap(15000))
 	given, err := exec.LookPath("gdbserver")
 	must(t, err)
-	a := attachTo(t, pid, "--mode", "gdb", "--gdbserver", given)
+	a := attachNode(t, pid, "--mode", "gdb", "--gdbserver", given)
 	contains(t, clients["gdb"](t, elf, a.port, "info threads", "detach"), "wrk:worker_1", "detached")
 	a.end(unix.SIGINT)
 
 	ca := newAuthority(t)
 	server, mine := ca.dir("server", nil), ca.dir("client", nil)
-	a = attachTo(t, pid, "--tls-dir", server)
+	a = attachNode(t, pid, "--tls-dir", server)
 	_, near := connectTo(t, "--tls-dir", mine, a.port)
 	contains(t, clients["gdb"](t, elf, near, "info threads", "detach"), "wrk:worker_1", "detached")
 	a.end(unix.SIGINT)

@@ -53,7 +53,7 @@ type attach struct {
 	first  event // listening
 }
 
-func attachTo(t testing.TB, target int, flags ...string) *attach {
+func attachNode(t testing.TB, target int, flags ...string) *attach {
 	t.Helper()
 	a := &attach{process: start(t, nil, attachArgs(t, target, flags...)...), target: target}
 	a.first = a.event("listening")
@@ -142,7 +142,7 @@ func TestAttachFromTheNode(t *testing.T) {
 					must(t, unix.Kill(pid, unix.SIGSTOP))
 					eventually(t, "it stands", func() bool { return state(t, pid) == "T" })
 				}
-				a := attachTo(t, pid)
+				a := attachNode(t, pid)
 				want := map[bool]string{false: "running", true: "held"}[held]
 				if a.first.num("pid") != pid || (a.first.num("ns_pid") == 1) != init || a.first.str("state") != want {
 					t.Fatalf("%v", a.first)
@@ -172,7 +172,7 @@ func TestAttachFromTheNode(t *testing.T) {
 // Delve, an editor, and a browser reach it at the same port.
 func TestAttachServesAllClients(t *testing.T) {
 	_, pid := elsewhere(t, true, gocrowd(t))
-	a := attachTo(t, pid)
+	a := attachNode(t, pid)
 	answer, err := http.Get("http://" + a.port + "/")
 	must(t, err)
 	var st event
@@ -254,7 +254,7 @@ func TestAttachLeavesItAsItsUsersHave(t *testing.T) {
 	_, pid := crowdElsewhere(t, true)
 	must(t, unix.Kill(pid, unix.SIGSTOP))
 	eventually(t, "it stands", func() bool { return state(t, pid) == "T" })
-	a := attachTo(t, pid)
+	a := attachNode(t, pid)
 	run(t, cli(t), "resume", "--pid", strconv.Itoa(pid))
 	c := startClient(t, "gdb", fixture(t, "bin/test/crowd"), a.port, "break work", "continue")
 	a.end(unix.SIGINT)
@@ -269,7 +269,7 @@ func TestAttachSupervisorKilled(t *testing.T) {
 	for _, client := range []bool{false, true} {
 		t.Run(fmt.Sprintf("client %v", client), func(t *testing.T) {
 			_, pid := crowdElsewhere(t, true)
-			a := attachTo(t, pid)
+			a := attachNode(t, pid)
 			if client {
 				startClient(t, "gdb", elf, a.port, "break work", "continue")
 				eventually(t, "it is guarded", func() bool {
@@ -294,7 +294,7 @@ func TestAttachedByItsPIDOnTheNode(t *testing.T) {
 	elf := fixture(t, "bin/test/crowd")
 	_, pid := crowdElsewhere(t, true)
 	here := strconv.Itoa(pid)
-	a := attachTo(t, pid)
+	a := attachNode(t, pid)
 	st := statusOf(t, pid)[0]
 	if st.num("pid") != pid || st.num("ns_pid") != 1 || st.str("state") != "running" || st.str("listen") != a.port || st.str("exe") != elf ||
 		procfs.Comm(st.num("supervisor")) != "envoyshim" {
@@ -329,7 +329,7 @@ func TestAttachTellsItsEnd(t *testing.T) {
 		for _, client := range []bool{true, false} {
 			t.Run(fmt.Sprintf("init %v, client %v", init, client), func(t *testing.T) {
 				p, pid := crowdElsewhere(t, init)
-				a := attachTo(t, pid)
+				a := attachNode(t, pid)
 				if client {
 					c := startClient(t, "gdb", fixture(t, "bin/test/crowd"), a.port)
 					fmt.Fprintln(c.stdin, "handle SIGTERM nostop noprint pass\ncontinue")
@@ -385,7 +385,7 @@ func TestAttachRefuses(t *testing.T) {
 		_ = p.status()
 	})
 	t.Run("twice", func(t *testing.T) {
-		a := attachTo(t, pid)
+		a := attachNode(t, pid)
 		refused(t, fmt.Sprintf("process %d is under envoyshim already; `envoyshim status --pid %d` tells its debug port", pid, pid), at(here)...)
 		refused(t, fmt.Sprintf("process %d is envoyshim itself", a.supervisor()), at(strconv.Itoa(a.supervisor()))...)
 		_, other := crowdElsewhere(t, true)
@@ -461,7 +461,7 @@ func TestAttachToTheRealEnvoy(t *testing.T) {
 		return err == nil && strings.Contains(string(out), "LIVE")
 	}
 	eventually(t, "LIVE", live)
-	a := attachTo(t, pid)
+	a := attachNode(t, pid)
 	out := clients["gdb"](t, realEnvoy(t), a.port, "break epoll_wait", "continue", "info threads", "detach")
 	contains(t, out, "Breakpoint 1,", "epoll_wait", "wrk:worker_0", "detached")
 	eventually(t, "LIVE again", live)
@@ -480,7 +480,7 @@ func TestAttachHoldsOnCrash(t *testing.T) {
 					must(t, unix.Kill(pid, unix.SIGSTOP))
 					eventually(t, "it stands", func() bool { return state(t, pid) == "T" })
 				}
-				a := attachTo(t, pid, "--hold-on-crash=true")
+				a := attachNode(t, pid, "--hold-on-crash=true")
 				if held {
 					run(t, cli(t), "resume", "--pid", strconv.Itoa(pid))
 				}
@@ -490,7 +490,7 @@ func TestAttachHoldsOnCrash(t *testing.T) {
 				isLeft(t, pid, false)
 				crowdRuns(t, pid)
 
-				a = attachTo(t, pid, "--hold-on-crash=true")
+				a = attachNode(t, pid, "--hold-on-crash=true")
 				eventually(t, "all of it is watched", func() bool {
 					tids, err := procfs.Threads(pid)
 					must(t, err)
@@ -581,7 +581,7 @@ func TestAttachInNamespacesOfAllShapes(t *testing.T) {
 			}
 			endWithTest(t, pid)
 			for _, mode := range []string{"debug", "gdb"} {
-				a := attachTo(t, pid, "--mode", mode)
+				a := attachNode(t, pid, "--mode", mode)
 				contains(t, clients["gdb"](t, elf, a.port, "break again", "continue", "detach"), "Breakpoint 1, again", "detached")
 				eventually(t, "nobody traces it", func() bool { return tracer(t, pid) == 0 })
 				a.end(unix.SIGINT)
