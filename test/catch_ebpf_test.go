@@ -426,7 +426,7 @@ func TestEBPFInDocker(t *testing.T) {
 	saveImage(t, makeImage(t, v1.Config{}, makeLayer(t, entryOf{name: "opt/"}, entryOf{name: "opt/" + name, from: fixture(t, "bin/test/probe-static")})), archive, image)
 	loadImage(t, archive, image+":latest")
 	runs := func(args ...string) []string {
-		return append([]string{"docker", "run", "--rm", "--name", "envoyshim-test-" + name, "--hostname", "host-" + name, "-v", filepath.Dir(volume) + ":/data/x:ro", image}, args...)
+		return append([]string{"docker", "run", "--rm", "--network", "none", "--name", "envoyshim-test-" + name, "--hostname", "host-" + name, "-v", filepath.Dir(volume) + ":/data/x:ro", image}, args...)
 	}
 	for what, m := range map[string]nscatch.Match{
 		"comm": {Comm: name},
@@ -443,7 +443,7 @@ func TestEBPFInDocker(t *testing.T) {
 		isNotCaught(t, nscatch.Match{Exe: volume}, runs("/data/x/"+inVolume, "exit")...)
 	})
 	t.Run("container", func(t *testing.T) {
-		id := strings.TrimSpace(docker(t, "create", image, "/opt/"+name, "exit"))
+		id := strings.TrimSpace(docker(t, "create", "--network", "none", image, "/opt/"+name, "exit"))
 		defer docker(t, "rm", "-f", id)
 		isNotCaught(t, nscatch.Match{Comm: name, Container: id}, runs("/opt/"+name, "exit")...)
 		isCaught(t, nscatch.Match{Comm: name, Container: id}, "docker", "start", "--attach", id)
