@@ -22,6 +22,7 @@ BENCH_FIXTURES := bin/test/bench-execve bin/test/bench-goexec bin/test/heartbeat
 	bin/test/goprog-arm64 bin/test/guest.test
 ARM64_FIXTURES := $(addprefix bin/arm64/test/,probe parent crash hear gocrowd guest.test dlv)
 BENCH_FIXTURES := bin/test/bench-exit bin/test/bench-execve bin/test/bench-goexec bin/test/heartbeat
+BENCH_FIXTURES := bin/test/bench-execve bin/test/bench-goexec bin/test/bench-goheart bin/test/heartbeat
 
 # The tests of debugger sessions, which both the external servers and our own must pass, and our own under watch for a crash, and from the node, too.
 SESSIONS := GDB|LLDB|DAP|RunToTheEnd|FirstStop|QuitLets|LostClient|LaterAttach|OneClient|NonStop|SignalsUnder|SlowAndOdd|StatusFollows|Disconnect
@@ -167,6 +168,10 @@ bin/test/bench-%: test/bench/fixtures/%.S
 bin/test/bench-goexec: test/bench/fixtures/goexec/main.go
 	@mkdir -p $(@D)
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o $@ ./test/bench/fixtures/goexec
+
+bin/test/bench-goheart: test/bench/fixtures/goheart/main.go
+	@mkdir -p $(@D)
+	CGO_ENABLED=0 go build -trimpath -o $@ ./test/bench/fixtures/goheart
 
 bin/test/heartbeat: test/bench/fixtures/heartbeat.c
 	@mkdir -p $(@D)

@@ -6,11 +6,14 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // What the outside sees of a process.
@@ -24,6 +27,9 @@ func children(pid int) ([]int, error) {
 	var kids []int
 	for _, file := range files {
 		text, err := os.ReadFile(file)
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) { // it has ended
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}

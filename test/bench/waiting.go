@@ -5,8 +5,6 @@ package main
 import (
 	"fmt"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -20,29 +18,23 @@ var waiting = row{
 	name:  "waiting",
 	title: "CPU time used by waiting",
 	how: `Ten seconds of waiting, in clock ticks of 10 ms, user and system, of all processes of the tool: envoyshim's held
-process and its supervisor, in each mode; lldb with its server, and the shell loop with its children, waiting for a name that never
-comes, with hardly another process to look at.`,
+process and its supervisor, in each mode; catch with its program that holds the eBPF, lldb with its server, the shell loop with its children, and
+Delve, waiting for a name that never comes, with hardly another process to look at.`,
 	measure: measureWaiting,
 	claims: []claim{
 		{waitCase, product + ", mode pause", "", "", goal{never, 0}},
 		{waitCase, product + ", mode debug", "", "", goal{never, 0}},
 		{waitCase, product + ", mode gdb", "", "", goal{never, 0}},
 		{waitCase, product + ", mode lldb", "", "", goal{never, 0}},
+		{waitCase, catchWay, "", "", goal{never, 0}},
+		{waitCase, followWay, "", "", goal{never, 0}},
 	},
 }
 
 func measureWaiting(b *bench) ([]series, error) {
-	loop, err := b.script("pgrep-for-ever", pgrepLoop)
+	others, err := b.waiters("/never-comes")
 	if err != nil {
 		return nil, err
-	}
-	const nobody = "never-comes"
-	others := []struct {
-		name string
-		waiter
-	}{
-		{waitforWay, waitFor(nobody)},
-		{pgrepWay, pgrepFor(loop, nobody)},
 	}
 	var all []series
 	for _, mode := range waitModes {
@@ -118,14 +110,8 @@ func (w waiter) wait() (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	// lldb's server goes on looking without it.
-	kids, err := children(p.pid)
-	if err != nil {
+	if err := w.end(p); err != nil {
 		return 0, err
-	}
-	p.kill()
-	for _, kid := range kids {
-		_ = unix.Kill(kid, unix.SIGKILL) // its parent is gone: a child of ours now, not reaped
 	}
 	return used[0], finish(p)
 }
