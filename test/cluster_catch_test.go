@@ -38,16 +38,16 @@ func stock(t testing.TB, name string, replacements ...string) string {
 	return podManifest(t, name, append(replacements, "${IMAGE}", clusterStockImage(t))...)
 }
 
-// catching starts catch.
-func catching(t testing.TB, agents, namespace, pod string, flags ...string) *process {
+// catchPod starts catch.
+func catchPod(t testing.TB, agents, namespace, pod string, flags ...string) *process {
 	t.Helper()
 	return plugin(t, append([]string{"catch", "--listen", "127.0.0.1:0", "--agent-namespace", agents, "-n", namespace, pod}, flags...)...)
 }
 
-// catchingToCome starts it before the pod is there.
-func catchingToCome(t testing.TB, agents, namespace, pod string) *process {
+// catchToCome starts it before the pod is there.
+func catchToCome(t testing.TB, agents, namespace, pod string) *process {
 	t.Helper()
-	p := catching(t, agents, namespace, pod)
+	p := catchPod(t, agents, namespace, pod)
 	p.err.await(t, "pod "+pod+" is not there; waiting for it")
 	return p
 }
@@ -138,7 +138,7 @@ func TestClusterNodeAgentCapabilities(t *testing.T) {
 // A pod that is not there yet, whose Envoy is PID 1; and one of its name in another namespace, which is left alone.
 func TestClusterCatch(t *testing.T) {
 	agents, namespace, other := nodeAgents(t), clusterNamespace(t), clusterNamespace(t)
-	c := catchingToCome(t, agents, namespace, "plain")
+	c := catchToCome(t, agents, namespace, "plain")
 	apply(t, other, stock(t, "plain"))
 	awaitReady(t, other, "plain")
 	apply(t, namespace, stock(t, "plain"))
@@ -173,7 +173,7 @@ func TestClusterCatchInjectedPods(t *testing.T) {
 				replacements = append(replacements, "  containers:\n",
 					"  containers:\n  - {name: istio-proxy, image: auto, imagePullPolicy: "+imagePullPolicy()+", securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}}\n")
 			}
-			c := catchingToCome(t, agents, namespace, "injected")
+			c := catchToCome(t, agents, namespace, "injected")
 			apply(t, namespace, strings.NewReplacer(replacements...).Replace(string(manifest)))
 			port := c.portOfDebuggers(t)
 			out := gdb(t, realEnvoy(t), append(append([]string{"target remote " + port}, begin...), "x/s *(char **)$rsi", "detach")...)
@@ -193,7 +193,7 @@ func TestClusterCatchInACrashLoop(t *testing.T) {
 	apply(t, namespace, strings.Replace(stock(t, "plain"), "/etc/test/envoy.json", "/nonexistent", 1))
 	p := &clusterPod{t, namespace, "plain", "envoy"}
 	p.await("{.status.containerStatuses[0].state.waiting.reason}", "CrashLoopBackOff")
-	c := catching(t, agents, namespace, "plain", "--count", "2")
+	c := catchPod(t, agents, namespace, "plain", "--count", "2")
 	c.err.await(t, "container envoy of pod plain does not run: CrashLoopBackOff, last ended with exit status 1")
 	port := c.portOfDebuggers(t)
 	for i, from := 0, 0; i < 2; i++ {
@@ -215,7 +215,7 @@ func TestClusterCatchFollowsPods(t *testing.T) {
 	agents, namespace := nodeAgents(t), clusterNamespace(t)
 	apply(t, namespace, stock(t, "plain"))
 	awaitReady(t, namespace, "plain")
-	c := catching(t, agents, namespace, "plain", "--json")
+	c := catchPod(t, agents, namespace, "plain", "--json")
 	c.err.await(t, "container envoy of pod plain runs already: what is started next there is caught")
 	p := &clusterPod{t, namespace, "plain", "envoy"}
 	p.delete()

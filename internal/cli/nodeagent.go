@@ -16,7 +16,7 @@ type nodeAgentCommand struct{}
 func (c *nodeAgentCommand) Run(s *command.Streams) error {
 	end := make(chan os.Signal, 1)
 	signal.Notify(end, syscall.SIGTERM, syscall.SIGINT)
-	doctor := doctorCommand{}
+	doctor := doctorCommand{Node: true}
 	if err := doctor.Run(s); err != nil {
 		return err
 	}
