@@ -12,16 +12,9 @@ CARRIED = $(subst envoyshim,carried,$(POD))
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FIXTURES := bin/test/standin bin/test/standin-static bin/test/standin-bazel bin/test/tour bin/test/probe bin/test/probe-static \
 	bin/test/probe-static-pie bin/test/goprog bin/test/gocrowd bin/test/gohost bin/test/libgolib.so \
-	bin/test/parent bin/test/deny bin/test/crowd bin/test/tally bin/test/crash bin/test/storm bin/test/bench-exit bin/test/gorecover \
-	bin/test/goprog-arm64 bin/test/guest.test bin/test/catcher
-	bin/test/parent bin/test/deny bin/test/crowd bin/test/tally bin/test/crash bin/test/gorecover bin/test/crowd-musl \
-	bin/test/goprog-arm64 bin/test/guest.test
-ARM64_FIXTURES := $(addprefix bin/arm64/test/,probe parent crash gocrowd guest.test dlv)
-BENCH_FIXTURES := bin/test/bench-execve bin/test/bench-goexec bin/test/heartbeat
-	bin/test/parent bin/test/deny bin/test/crowd bin/test/tally bin/test/crash bin/test/hear bin/test/envoyshim-enter bin/test/gorecover \
-	bin/test/goprog-arm64 bin/test/guest.test
+	bin/test/parent bin/test/deny bin/test/crowd bin/test/tally bin/test/crash bin/test/hear bin/test/storm bin/test/bench-exit \
+	bin/test/gorecover bin/test/crowd-musl bin/test/catcher bin/test/envoyshim-enter bin/test/goprog-arm64 bin/test/guest.test
 ARM64_FIXTURES := $(addprefix bin/arm64/test/,probe parent crash hear gocrowd guest.test dlv)
-BENCH_FIXTURES := bin/test/bench-exit bin/test/bench-execve bin/test/bench-goexec bin/test/heartbeat
 BENCH_FIXTURES := bin/test/bench-execve bin/test/bench-goexec bin/test/bench-goheart bin/test/heartbeat
 
 # The tests of debugger sessions, which both the external servers and our own must pass, and our own under watch for a crash, and from the node, too.
@@ -113,8 +106,7 @@ bin/test/deny: test/fixtures/deny.c
 	@mkdir -p $(@D)
 	gcc -g -O0 -Wall -static -o $@ $<
 
-bin/test/crowd bin/test/tally bin/test/crash bin/test/storm: bin/test/%: test/fixtures/%.c
-bin/test/crowd bin/test/tally bin/test/crash bin/test/hear: bin/test/%: test/fixtures/%.c
+bin/test/crowd bin/test/tally bin/test/crash bin/test/hear bin/test/storm: bin/test/%: test/fixtures/%.c
 	@mkdir -p $(@D)
 	gcc -g -O0 -Wall -o $@ $< -pthread
 
@@ -184,7 +176,7 @@ demo-deps:
 	@test/deps.sh demo
 
 test: deps arm64 build fixtures lint
-	go test -race -count=1 -timeout 15m ./internal/... ./launcher
+	go test -race -count=1 -timeout 15m ./internal/... ./launcher ./nsutil/...
 	go test -count=1 -timeout 35m ./...
 	ENVOYSHIM_TEST_EMBEDDED=1 go test -count=1 -timeout 15m -run '$(SESSIONS)' -skip 'SideBySide|BeyondItsServer' ./test
 	ENVOYSHIM_TEST_EMBEDDED=1 ENVOYSHIM_TEST_HOLD_ON_CRASH=1 go test -count=1 -timeout 15m -run '$(SESSIONS)' -skip 'SideBySide|BeyondItsServer' ./test

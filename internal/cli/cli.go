@@ -19,14 +19,16 @@ type commands struct {
 	Disconnect disconnectCommand `cmd:"" help:"Drop the attached debugger; back to held."`
 	Stdio      stdioCommand      `cmd:"" help:"Connect standard input and output to the debug port."`
 	Install    installCommand    `cmd:"" help:"Put this program into a directory, by both of its names."`
-	Attach     attachCommand     `cmd:"" help:"From the node: open a debug port for a process of any container."`
 	Doctor     doctorCommand     `cmd:"" help:"Tell what would stop a debugger here, and the cure."`
-	Find       findCommand       `cmd:"" help:"Find processes by pod, container, command name or executable."`
-	Catch      catchCommand      `cmd:"" help:"Wait for the next exec of a program, and hold it before its first instruction, in any container."`
-	Nsexec     nsexecCommand     `cmd:"" help:"Run a command in namespaces of another process."`
-	Rehearse   rehearseCommand   `cmd:"" hidden:""`
-	Attend     attendCommand     `cmd:"" hidden:""`
-	NodeAgent  nodeAgentCommand  `cmd:"" name:"node-agent" hidden:""`
+
+	Find   findCommand   `cmd:"" group:"On the node, with the image unchanged:" help:"Find processes by pod, container, command name or executable."`
+	Catch  catchCommand  `cmd:"" group:"On the node, with the image unchanged:" help:"Hold the next process that executes a program, before its first instruction, in any container."`
+	Attach attachCommand `cmd:"" group:"On the node, with the image unchanged:" help:"Open a debug port for a process of any container."`
+	Nsexec nsexecCommand `cmd:"" group:"On the node, with the image unchanged:" help:"Run a command in namespaces of another process."`
+
+	Rehearse  rehearseCommand  `cmd:"" hidden:""`
+	Attend    attendCommand    `cmd:"" hidden:""`
+	NodeAgent nodeAgentCommand `cmd:"" name:"node-agent" hidden:""`
 
 	Version kong.VersionFlag `help:"Print the version."`
 }

@@ -68,10 +68,14 @@ Commands:
   disconnect    Drop the attached debugger; back to held.
   stdio         Connect standard input and output to the debug port.
   install       Put this program into a directory, by both of its names.
-  attach        From the node: open a debug port for a process of any container.
   doctor        Tell what would stop a debugger here, and the cure.
-  find          Find processes by pod, container, command name or executable.
-  nsexec        Run a command in namespaces of another process.
+
+On the node, with the image unchanged:
+  find      Find processes by pod, container, command name or executable.
+  catch     Hold the next process that executes a program, before its first
+            instruction, in any container.
+  attach    Open a debug port for a process of any container.
+  nsexec    Run a command in namespaces of another process.
 
 Run "envoyshim <command> --help" for more information on a command.
 `
