@@ -31,6 +31,7 @@ func TestImports(t *testing.T) {
 	for program, others := range map[string][]string{
 		".":                       {"crypto/tls", own + "images", own + "internal/kube", own + "internal/ide", own + "internal/mtls", own + "internal/delve/server"},
 		"./cmd/kubectl-envoyshim": {own + "launcher", own + "internal/cli", own + "internal/tracee", own + "internal/debugserver", own + "internal/delve", own + "internal/tlsport"},
+		"./nsutil/...":            {own + "launcher", own + "internal/cli", own + "internal/command", own + "internal/debugserver"},
 		"./images/...":            {own + "launcher", own + "internal/cli", own + "internal/command", own + "internal/kube", own + "internal/ide"},
 	} {
 		for _, p := range list(program, packages) {
