@@ -130,7 +130,8 @@ func ownDocker(t testing.TB) (client []string, containerd int) {
 	t.Helper()
 	dir := sharedDir(t)
 	socket := "unix://" + dir + "/sock"
-	d := start(t, nil, "dockerd", "--data-root", dir+"/data", "--exec-root", dir+"/exec", "--pidfile", dir+"/pid", "--host", socket,
+	// A dockerd without a bridge deletes that of others, docker0: it has a network of its own.
+	d := start(t, nil, "unshare", "--net", "dockerd", "--data-root", dir+"/data", "--exec-root", dir+"/exec", "--pidfile", dir+"/pid", "--host", socket,
 		"--bridge", "none", "--iptables=false", "--ip6tables=false")
 	client = []string{"docker", "--host", socket}
 	eventually(t, "dockerd answers", func() bool { return exec.Command(client[0], append(client[1:], "info")...).Run() == nil })
