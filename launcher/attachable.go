@@ -37,7 +37,7 @@ func attachable(p *nsutil.Process) (elfinfo.Info, error) {
 	if _, err := os.Readlink(exe); errors.Is(err, fs.ErrNotExist) {
 		return none, fmt.Errorf("process %d (%s) is a thread of the kernel", p.PID, p.Comm)
 	}
-	if err := mayTrace(p.PID); err != nil {
+	if err := permitted(p); err != nil {
 		return none, err
 	}
 	elf, err := elfinfo.Read(exe)
@@ -53,20 +53,42 @@ func attachable(p *nsutil.Process) (elfinfo.Info, error) {
 	return elf, nil
 }
 
-// mayTrace tells whether this process may trace pid, and else which capability it lacks. Opening the memory asks the kernel what an attach would ask
-// (proc_pid_mem(5), ptrace(2), "Ptrace access mode checking").
-func mayTrace(pid int) error {
-	mem, err := tracee.OpenMemory(pid)
-	if err == nil {
-		return mem.Close()
+// permitted tells whether this process may do with another what it takes to serve debuggers, and else which capabilities it lacks. Opening the memory
+// asks the kernel what an attach would ask (proc_pid_mem(5), ptrace(2), "Ptrace access mode checking"), and whether a file that only its owner may
+// open can be opened; signal 0 asks what a signal would (kill(2)).
+func permitted(p *nsutil.Process) error {
+	mem, refused := tracee.OpenMemory(p.PID)
+	if refused == nil {
+		_ = mem.Close()
 	}
-	if errors.Is(err, fs.ErrPermission) {
-		if own, serr := procfs.ReadStatus(os.Getpid()); serr == nil && !own.May(unix.CAP_SYS_PTRACE) && tracee.YamaScope() < 3 {
-			return fmt.Errorf("trace process %d: %w: CAP_SYS_PTRACE is missing here; run it as root on the node, or add the capability", pid, unix.EPERM)
+	stop := p.Signal(0)
+	var needed []int
+	if errors.Is(refused, fs.ErrPermission) && tracee.YamaScope() < 3 {
+		needed = append(needed, unix.CAP_SYS_PTRACE)
+		var st unix.Stat_t
+		if unix.Stat(fmt.Sprintf("/proc/%d/mem", p.PID), &st) == nil && int(st.Uid) != os.Geteuid() {
+			needed = append(needed, unix.CAP_DAC_OVERRIDE)
 		}
 	}
-	return fmt.Errorf("trace process %d: %w", pid, tracee.Explain(err, pid))
+	if errors.Is(stop, fs.ErrPermission) {
+		needed = append(needed, unix.CAP_KILL)
+	}
+	if own, err := procfs.ReadStatus(os.Getpid()); err == nil {
+		if lacks := own.Lacks(needed...); lacks != "" {
+			return fmt.Errorf("attach to process %d: %w: %s here; %s", p.PID, unix.EPERM, lacks, grant)
+		}
+	}
+	switch {
+	case errors.Is(stop, os.ErrProcessDone):
+		return fmt.Errorf("process %d has ended", p.PID)
+	case refused != nil:
+		return fmt.Errorf("attach to process %d: %w", p.PID, tracee.Explain(refused, p.PID))
+	}
+	return stop
 }
+
+// grant is the cure for a capability that is missing.
+const grant = "run it as root on the node, or add the capability"
 
 // entered are the namespaces that the supervisor of a process has to enter. With the pid namespace comes that of mounts, for its /proc.
 func entered(p *nsutil.Process) (nsutil.Set, error) {
@@ -89,13 +111,8 @@ func entered(p *nsutil.Process) (nsutil.Set, error) {
 	if err != nil {
 		return 0, err
 	}
-	for _, c := range []struct {
-		capability int
-		name       string
-	}{{unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN"}, {unix.CAP_SYS_CHROOT, "CAP_SYS_CHROOT"}} {
-		if !st.May(c.capability) {
-			return 0, fmt.Errorf("enter the namespaces of process %d: %w: %s is missing here; run it as root on the node, or add the capability", p.PID, unix.EPERM, c.name)
-		}
+	if lacks := st.Lacks(unix.CAP_SYS_ADMIN, unix.CAP_SYS_CHROOT); lacks != "" {
+		return 0, fmt.Errorf("enter the namespaces of process %d: %w: %s here; %s", p.PID, unix.EPERM, lacks, grant)
 	}
 	return set, nil
 }

@@ -263,6 +263,10 @@ func Resume(pid int) (Status, error) {
 	}
 	defer unix.Close(fd)
 	if err := unix.PidfdSendSignal(fd, unix.SIGCONT, nil, 0); err != nil {
+		own, _ := procfs.ReadStatus(os.Getpid())
+		if lacks := own.Lacks(unix.CAP_KILL); err == unix.EPERM && lacks != "" {
+			return st, fmt.Errorf("send SIGCONT to process %d: %w: %s here; %s", st.PID, err, lacks, grant)
+		}
 		return st, fmt.Errorf("send SIGCONT to process %d: %w", st.PID, err)
 	}
 	st.State, st.Since = Running, now()

@@ -1,6 +1,7 @@
 package nsutil
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"time"
@@ -47,7 +48,7 @@ func (p *Process) String() string {
 // PIDFD is the descriptor by which the process is held.
 func (p *Process) PIDFD() *os.File { return p.pidfd }
 
-// Signal sends sig to the process. The error is os.ErrProcessDone when it has ended.
+// Signal sends sig to the process; 0 only asks whether one may be sent (kill(2)). The error is os.ErrProcessDone when it has ended.
 func (p *Process) Signal(sig unix.Signal) error {
 	err := unix.PidfdSendSignal(int(p.pidfd.Fd()), sig, nil, 0)
 	switch err {
@@ -56,7 +57,7 @@ func (p *Process) Signal(sig unix.Signal) error {
 	case unix.ESRCH:
 		return os.ErrProcessDone
 	}
-	return fmt.Errorf("send %s to process %d: %w", unix.SignalName(sig), p.PID, err)
+	return fmt.Errorf("send %s to process %d: %w", cmp.Or(unix.SignalName(sig), "signal 0"), p.PID, err)
 }
 
 // Close lets go of the process.

@@ -402,14 +402,36 @@ func TestAttachRefuses(t *testing.T) {
 	for capability, want := range map[string]string{
 		"sys_admin":  "enter the namespaces of process " + here + ": operation not permitted: CAP_SYS_ADMIN is missing here",
 		"sys_chroot": "enter the namespaces of process " + here + ": operation not permitted: CAP_SYS_CHROOT is missing here",
-		"sys_ptrace": "trace process " + here + ": operation not permitted: CAP_SYS_PTRACE is missing here",
+		"sys_ptrace": "attach to process " + here + ": operation not permitted: CAP_SYS_PTRACE is missing here",
 	} {
 		t.Run(capability, func(t *testing.T) {
 			refused(t, want, append([]string{"setpriv", "--bounding-set", "-" + capability, "--"}, at(here)...)...)
 		})
 	}
+	// A process of another uid takes what one of its own does not.
+	p := start(t, nil, "unshare", "--pid", "--mount", "--fork", "--kill-child", "--mount-proc", "--setuid", "1337", "--setgid", "1337", asEnvoy(t, fixture(t, "bin/test/crowd")), "20", "0")
+	p.out.await(t, "crowded")
+	others := children(t, p.pid())[0]
+	endWithTest(t, others)
+	its := strconv.Itoa(others)
+	for capability, name := range map[string]string{"dac_override": "CAP_DAC_OVERRIDE", "kill": "CAP_KILL"} {
+		t.Run(capability, func(t *testing.T) {
+			want := "attach to process " + its + ": operation not permitted: " + name + " is missing here"
+			for _, mode := range []string{"debug", "pause"} {
+				refused(t, want, append([]string{"setpriv", "--bounding-set", "-" + capability, "--"}, at(its, "--mode", mode)...)...)
+			}
+		})
+	}
+	t.Run("resume", func(t *testing.T) {
+		must(t, unix.Kill(others, unix.SIGSTOP))
+		eventually(t, "it stands", func() bool { return state(t, others) == "T" })
+		refused(t, "send SIGCONT to process "+its+": operation not permitted: CAP_KILL is missing here", "setsid", "--wait", "setpriv", "--bounding-set", "-kill", "--", cli(t), "resume", "--pid", its) // SIGCONT may be sent within a session (kill(2))
+		isLeft(t, others, true)
+		run(t, cli(t), "resume", "--pid", its)
+		crowdRuns(t, others)
+	})
 	own := installAlone(t, "envoyshim")
-	refused(t, "CAP_SYS_PTRACE is missing here", "setpriv", "--reuid", "1337", "--regid", "1337", "--clear-groups", "--", own, "attach", "--pid", here)
+	refused(t, "CAP_SYS_PTRACE, CAP_DAC_OVERRIDE and CAP_KILL are missing here", "setpriv", "--reuid", "1337", "--regid", "1337", "--clear-groups", "--", own, "attach", "--pid", here)
 	crowdRuns(t, pid)
 	isLeft(t, pid, false)
 }

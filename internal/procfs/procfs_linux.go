@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // Stat is what /proc/PID/stat tells (proc_pid_stat(5)).
@@ -130,6 +132,33 @@ func (s Status) Pends(sig syscall.Signal) bool { return s.ShdPnd&(1<<(sig-1)) !=
 
 // May reports an effective capability, by its number (capabilities(7)).
 func (s Status) May(capability int) bool { return s.CapEff&(1<<capability) != 0 }
+
+// capabilities are those that anything here asks for, by their numbers.
+var capabilities = map[int]string{
+	unix.CAP_DAC_OVERRIDE: "CAP_DAC_OVERRIDE",
+	unix.CAP_KILL:         "CAP_KILL",
+	unix.CAP_SYS_ADMIN:    "CAP_SYS_ADMIN",
+	unix.CAP_SYS_CHROOT:   "CAP_SYS_CHROOT",
+	unix.CAP_SYS_PTRACE:   "CAP_SYS_PTRACE",
+}
+
+// Lacks names those of the capabilities that are not effective, as "CAP_KILL is missing"; "" when none is.
+func (s Status) Lacks(needed ...int) string {
+	var names []string
+	for _, c := range needed {
+		if !s.May(c) {
+			names = append(names, capabilities[c])
+		}
+	}
+	switch len(names) {
+	case 0:
+		return ""
+	case 1:
+		return names[0] + " is missing"
+	}
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " and " + names[last] + " are missing"
+}
 
 // Threads lists the thread ids of a process, in the order of /proc (proc_pid_task(5)).
 func Threads(pid int) ([]int, error) {
