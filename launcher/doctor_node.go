@@ -26,7 +26,7 @@ func DoctorNode() []Finding {
 	byEBPF := d.checkEBPF()
 	byPtrace := d.checkNodePtrace()
 	d.checkNamespaces()
-	d.checkSignals()
+	d.checkOtherUsers()
 	d.checkSecurityModule()
 	d.checkMethod(byEBPF, byPtrace)
 	return d.findings
@@ -94,9 +94,7 @@ func (d *nodeDoctor) checkNodePtrace() bool {
 		d.add(Warn, layer, fmt.Sprintf("a process cannot be traced: %v", err), "run with seccompProfile Unconfined, or privileged")
 	} else if scope := tracee.YamaScope(); scope == 3 {
 		d.add(Warn, layer, "kernel.yama.ptrace_scope=3 refuses ptrace until the node reboots", "set kernel.yama.ptrace_scope to 1 where the node's boot sets it, and reboot")
-	} else if !d.status.May(unix.CAP_SYS_PTRACE) {
-		d.add(Warn, layer, "CAP_SYS_PTRACE is missing: only processes of the own uid, with no more capabilities, can be traced", "add SYS_PTRACE to the container's capabilities, or run as root on the node")
-	} else {
+	} else if !d.lacks(layer, unix.CAP_SYS_PTRACE, "only processes of the own uid, with no more capabilities, can be traced") {
 		d.ok(layer, fmt.Sprintf("tried, CAP_SYS_PTRACE is there, and kernel.yama.ptrace_scope is %d, or the kernel has no Yama", scope))
 		return true
 	}
@@ -105,7 +103,7 @@ func (d *nodeDoctor) checkNodePtrace() bool {
 
 // checkNamespaces enters one: the own, by a thread that ends with it.
 func (d *nodeDoctor) checkNamespaces() {
-	const layer, cure = "namespaces", "to the container's capabilities, or run as root on the node"
+	const layer = "namespaces"
 	tried := make(chan error)
 	go func() {
 		runtime.LockOSThread() // and never unlocked
@@ -118,10 +116,8 @@ func (d *nodeDoctor) checkNamespaces() {
 	}()
 	err := <-tried
 	switch {
-	case !d.status.May(unix.CAP_SYS_ADMIN):
-		d.add(Warn, layer, "CAP_SYS_ADMIN is missing: no namespace can be entered, for nsexec, attach and the host names of pods", "add SYS_ADMIN "+cure)
-	case !d.status.May(unix.CAP_SYS_CHROOT):
-		d.add(Warn, layer, "CAP_SYS_CHROOT is missing: no mount namespace can be entered, for nsexec and attach", "add SYS_CHROOT "+cure)
+	case d.lacks(layer, unix.CAP_SYS_ADMIN, "no namespace can be entered, for nsexec, attach and the host names of pods"):
+	case d.lacks(layer, unix.CAP_SYS_CHROOT, "no mount namespace can be entered, for nsexec and attach"):
 	case !isNamespace("user", initialUserNamespace):
 		d.add(Warn, layer, "this user namespace is not the node's own: only what it owns can be entered", "hostUsers: true")
 	case err != nil:
@@ -131,28 +127,41 @@ func (d *nodeDoctor) checkNamespaces() {
 	}
 }
 
-func (d *nodeDoctor) checkSignals() {
-	if !d.status.May(unix.CAP_KILL) {
-		d.add(Warn, "signals", "CAP_KILL is missing: a process of another uid can be neither stopped nor resumed", "add KILL to the container's capabilities, or run as root on the node")
-		return
+// checkOtherUsers tells what else the processes of other users ask for, which are not this one's to open and to signal.
+func (d *nodeDoctor) checkOtherUsers() {
+	const memory, signals = "memory", "signals"
+	if !d.lacks(memory, unix.CAP_DAC_OVERRIDE, "the memory of a process of another uid, a file of its owner's in /proc, cannot be opened, for attach and resume") {
+		d.ok(memory, "CAP_DAC_OVERRIDE is there: memory of processes of any uid can be opened")
 	}
-	d.ok("signals", "CAP_KILL is there: processes of any uid can be stopped and resumed")
+	if !d.lacks(signals, unix.CAP_KILL, "a process of another uid can be neither stopped nor resumed") {
+		d.ok(signals, "CAP_KILL is there: processes of any uid can be stopped and resumed")
+	}
+}
+
+// lacks warns of a capability that is missing, and what for.
+func (d *nodeDoctor) lacks(layer string, capability int, consequence string) bool {
+	missing := d.status.Lacks(capability)
+	if missing == "" {
+		return false
+	}
+	d.add(Warn, layer, missing+": "+consequence, grant)
+	return true
 }
 
 // checkSecurityModule reads the profile or the context of this process (apparmor(7), proc_pid_attr(5)).
 func (d *nodeDoctor) checkSecurityModule() {
 	const layer = "security module"
-	for module, cure := range map[string]string{
-		"apparmor": "appArmorProfile Unconfined, or privileged, if something above is refused",
-		"selinux":  "seLinuxOptions type spc_t, or privileged, if something above is refused",
+	for _, module := range []struct{ name, cure string }{
+		{"apparmor", "appArmorProfile Unconfined, or privileged, if something above is refused"},
+		{"selinux", "seLinuxOptions type spc_t, or privileged, if something above is refused"},
 	} {
-		raw, err := os.ReadFile("/proc/self/attr/" + module + "/current")
-		if err != nil && module == "selinux" && exists("/sys/fs/selinux/enforce") {
+		raw, err := os.ReadFile("/proc/self/attr/" + module.name + "/current")
+		if err != nil && module.name == "selinux" && exists("/sys/fs/selinux/enforce") {
 			raw, err = os.ReadFile("/proc/self/attr/current")
 		}
 		label := strings.TrimRight(string(raw), "\x00\n")
 		if err == nil && label != "" && label != "unconfined" && !strings.Contains(label, ":unconfined_t:") && !strings.Contains(label, ":spc_t:") {
-			d.add(Warn, layer, fmt.Sprintf("%s confines this process as %q", module, label), cure)
+			d.add(Warn, layer, fmt.Sprintf("%s confines this process as %q", module.name, label), module.cure)
 			return
 		}
 	}

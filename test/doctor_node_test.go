@@ -43,17 +43,19 @@ func TestDoctorOfTheNode(t *testing.T) {
 			"ebpf":       "eBPF needs CAP_BPF and CAP_PERFMON",
 			"ptrace":     "CAP_SYS_PTRACE is missing",
 			"namespaces": "CAP_SYS_ADMIN is missing",
+			"memory":     "CAP_DAC_OVERRIDE is missing",
 			"signals":    "CAP_KILL is missing",
 		}, ""},
-		"what eBPF needs": {without("-all,+bpf,+perfmon,+kill"), map[string]string{
+		"what eBPF needs": {without("-all,+bpf,+perfmon,+kill,+dac_override"), map[string]string{
 			"ptrace":     "CAP_SYS_PTRACE is missing",
 			"namespaces": "CAP_SYS_ADMIN is missing",
 		}, "--method auto takes ebpf"},
-		"what ptrace needs": {without("-all,+sys_ptrace,+kill"), map[string]string{
+		"what ptrace needs": {without("-all,+sys_ptrace,+kill,+dac_override"), map[string]string{
 			"ebpf":       "eBPF needs CAP_BPF and CAP_PERFMON",
 			"namespaces": "CAP_SYS_ADMIN is missing",
 		}, "--method auto takes ptrace"},
-		"no chroot": {without("+all,-sys_chroot"), map[string]string{"namespaces": "CAP_SYS_CHROOT is missing"}, "--method auto takes ebpf"},
+		"no override": {without("+all,-dac_override"), map[string]string{"memory": "CAP_DAC_OVERRIDE is missing"}, "--method auto takes ebpf"},
+		"no chroot":   {without("+all,-sys_chroot"), map[string]string{"namespaces": "CAP_SYS_CHROOT is missing"}, "--method auto takes ebpf"},
 		"seccomp against eBPF": {denied(unix.SYS_BPF), map[string]string{
 			"ebpf": "a seccomp filter refuses bpf(2)",
 		}, "--method auto takes ptrace"},
@@ -86,7 +88,7 @@ func TestDoctorOfTheNode(t *testing.T) {
 					blocked = 1
 				}
 			}
-			if len(found) != 7 || code != blocked {
+			if len(found) != 8 || code != blocked {
 				t.Errorf("exit status %d: %+v", code, found)
 			}
 		})
