@@ -17,6 +17,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
 
+	"github.com/envoyshim/envoyshim/internal/diagnosis"
 	"github.com/envoyshim/envoyshim/internal/early"
 	"github.com/envoyshim/envoyshim/internal/elfinfo"
 	"github.com/envoyshim/envoyshim/internal/procfs"
@@ -24,27 +25,9 @@ import (
 	"github.com/envoyshim/envoyshim/internal/tracee"
 )
 
-// Verdict is what doctor says of a layer.
-type Verdict string
-
-// The verdicts. Blocked means that a hold or a debugger fails here.
-const (
-	OK      Verdict = "ok"
-	Warn    Verdict = "warn"
-	Blocked Verdict = "blocked"
-)
-
-// Finding is one line of doctor.
-type Finding struct {
-	Verdict Verdict `json:"verdict"`
-	Layer   string  `json:"layer"`
-	Found   string  `json:"found"`
-	Cure    string  `json:"cure,omitempty"`
-}
-
 // Doctor examines what stands between a debugger and the program that the environment's
 // settings name. Where a thing can be tried it is tried.
-func Doctor() []Finding {
+func Doctor() []diagnosis.Finding {
 	vars := FromEnvironment()
 	name := "envoy"
 	if targets := vars.Targets(); len(targets) > 0 {
@@ -71,23 +54,23 @@ type doctor struct {
 	name     string
 	vars     Variables
 	settings Settings
-	findings []Finding
+	findings []diagnosis.Finding
 	refused  bool // ptrace
 }
 
-func (d *doctor) ok(layer, found string) { d.add(OK, layer, found, "") }
+func (d *doctor) ok(layer, found string) { d.add(diagnosis.OK, layer, found, "") }
 
-func (d *doctor) add(v Verdict, layer, found, cure string) {
-	d.findings = append(d.findings, Finding{v, layer, found, cure})
+func (d *doctor) add(v diagnosis.Verdict, layer, found, cure string) {
+	d.findings = append(d.findings, diagnosis.Finding{Verdict: v, Layer: layer, Found: found, Cure: cure})
 }
 
 func (d *doctor) checkSettings(wrong error) {
 	unknown := UnknownVariables(os.Environ())
 	switch {
 	case wrong != nil:
-		d.add(Blocked, "settings", wrong.Error(), "correct the variable in the pod's spec")
+		d.add(diagnosis.Blocked, "settings", wrong.Error(), "correct the variable in the pod's spec")
 	case len(unknown) > 0:
-		d.add(Warn, "settings", strings.Join(unknown, "; "), "correct or remove the variable")
+		d.add(diagnosis.Warn, "settings", strings.Join(unknown, "; "), "correct or remove the variable")
 	case d.settings.Mode == Off:
 		d.ok("settings", "mode off for "+d.name+": nothing is held until ENVOYSHIM_MODE is set")
 	default:
@@ -100,7 +83,7 @@ func (d *doctor) checkSettings(wrong error) {
 func (d *doctor) checkPtrace() {
 	if err := rehearse(); err != nil {
 		d.refused = true
-		d.add(Blocked, "ptrace", fmt.Sprintf("a process cannot be held: %v", err), "see the lines below for the layer that refuses")
+		d.add(diagnosis.Blocked, "ptrace", fmt.Sprintf("a process cannot be held: %v", err), "see the lines below for the layer that refuses")
 		return
 	}
 	d.ok("ptrace", "tried: a process was held before its first instruction")
@@ -163,9 +146,9 @@ func (d *doctor) checkYama() {
 	case scope == 2 && !d.refused:
 		d.ok("yama", "kernel.yama.ptrace_scope=2 allows CAP_SYS_PTRACE, which is there")
 	case scope == 2:
-		d.add(Blocked, "yama", "kernel.yama.ptrace_scope=2 refuses ptrace without CAP_SYS_PTRACE", "set kernel.yama.ptrace_scope to 1 on the node, or add CAP_SYS_PTRACE")
+		d.add(diagnosis.Blocked, "yama", "kernel.yama.ptrace_scope=2 refuses ptrace without CAP_SYS_PTRACE", "set kernel.yama.ptrace_scope to 1 on the node, or add CAP_SYS_PTRACE")
 	default:
-		d.add(Blocked, "yama", fmt.Sprintf("kernel.yama.ptrace_scope=%d refuses ptrace until the node reboots", scope), "set kernel.yama.ptrace_scope to 1 where the node's boot sets it, and reboot")
+		d.add(diagnosis.Blocked, "yama", fmt.Sprintf("kernel.yama.ptrace_scope=%d refuses ptrace until the node reboots", scope), "set kernel.yama.ptrace_scope to 1 where the node's boot sets it, and reboot")
 	}
 }
 
@@ -173,11 +156,11 @@ func (d *doctor) checkSeccomp() {
 	st, err := procfs.ReadStatus(os.Getpid())
 	switch {
 	case err != nil:
-		d.add(Warn, "seccomp", err.Error(), "")
+		d.add(diagnosis.Warn, "seccomp", err.Error(), "")
 	case st.Seccomp == 0:
 		d.ok("seccomp", "no filter")
 	case d.refused && tracee.YamaScope() < 2:
-		d.add(Blocked, "seccomp", "a filter is on, and ptrace is refused", "use seccompProfile RuntimeDefault on Linux 4.8 or newer, or a profile that allows ptrace")
+		d.add(diagnosis.Blocked, "seccomp", "a filter is on, and ptrace is refused", "use seccompProfile RuntimeDefault on Linux 4.8 or newer, or a profile that allows ptrace")
 	default:
 		d.ok("seccomp", "a filter is on; whether it allows ptrace is tried above")
 	}
@@ -186,7 +169,7 @@ func (d *doctor) checkSeccomp() {
 func (d *doctor) checkPrivileges() {
 	st, err := procfs.ReadStatus(os.Getpid())
 	if err != nil {
-		d.add(Warn, "privileges", err.Error(), "")
+		d.add(diagnosis.Warn, "privileges", err.Error(), "")
 		return
 	}
 	caps := "no capabilities"
@@ -207,26 +190,26 @@ func (d *doctor) checkPrivileges() {
 func (d *doctor) checkReal() {
 	path, err := FindReal(d.name, d.vars.Real)
 	if err != nil {
-		d.add(Blocked, "real elf", err.Error(), "install the real ELF there")
+		d.add(diagnosis.Blocked, "real elf", err.Error(), "install the real ELF there")
 		return
 	}
 	if _, err := holdable(path); err != nil {
-		d.add(Blocked, "real elf", err.Error(), "name an ELF of this machine by ENVOYSHIM_REAL")
+		d.add(diagnosis.Blocked, "real elf", err.Error(), "name an ELF of this machine by ENVOYSHIM_REAL")
 		return
 	}
 	if unix.Access(path, unix.X_OK) != nil {
-		d.add(Blocked, "real elf", path+" cannot be executed by this uid", "chmod 755 "+path+" in the image")
+		d.add(diagnosis.Blocked, "real elf", path+" cannot be executed by this uid", "chmod 755 "+path+" in the image")
 		return
 	}
 	info, err := elfinfo.Read(path)
 	if err != nil {
 		// proc_pid_mem(5), prctl(2) PR_SET_DUMPABLE: an unreadable program is not dumpable.
-		d.add(Blocked, "real elf", fmt.Sprintf("%v: the kernel lets nobody but root trace a program that its user may not read", err), "chmod a+r "+path+" in the image")
+		d.add(diagnosis.Blocked, "real elf", fmt.Sprintf("%v: the kernel lets nobody but root trace a program that its user may not read", err), "chmod a+r "+path+" in the image")
 		return
 	}
 	if size, err := unix.Getxattr(path, "security.capability", nil); err == nil && size > 0 {
 		if st, _ := procfs.ReadStatus(os.Getpid()); !st.NoNewPriv {
-			d.add(Blocked, "real elf", path+" has file capabilities, which raise it above its tracer", "setcap -r "+path+" in the image, or allowPrivilegeEscalation: false")
+			d.add(diagnosis.Blocked, "real elf", path+" has file capabilities, which raise it above its tracer", "setcap -r "+path+" in the image, or allowPrivilegeEscalation: false")
 			return
 		}
 	}
@@ -248,12 +231,12 @@ func (d *doctor) checkReal() {
 func (d *doctor) checkTracer() {
 	found, err := Find(0)
 	if err != nil {
-		d.add(Warn, "tracer", err.Error(), "")
+		d.add(diagnosis.Warn, "tracer", err.Error(), "")
 		return
 	}
 	for _, st := range found {
 		if st.Tracer != 0 {
-			d.add(Blocked, "tracer", fmt.Sprintf("process %d is traced by process %d (%s)", st.PID, st.Tracer, procfs.Comm(st.Tracer)), "end that debugger: a process has one tracer")
+			d.add(diagnosis.Blocked, "tracer", fmt.Sprintf("process %d is traced by process %d (%s)", st.PID, st.Tracer, procfs.Comm(st.Tracer)), "end that debugger: a process has one tracer")
 			return
 		}
 	}
@@ -268,9 +251,9 @@ func (d *doctor) checkServers() {
 			d.ok(layer, fmt.Sprintf("not needed: envoyshim itself is the debug server in mode %s", d.settings.Mode))
 			continue
 		}
-		verdict, needed := Warn, string(d.settings.Mode) == string(b.serves)
+		verdict, needed := diagnosis.Warn, string(d.settings.Mode) == string(b.serves)
 		if needed {
-			verdict = Blocked
+			verdict = diagnosis.Blocked
 		}
 		path, err := b.find(d.settings)
 		if err != nil && !needed && b.setting(d.settings) == "" {
@@ -330,7 +313,7 @@ func (d *doctor) checkPort() {
 			return
 		}
 	}
-	d.add(Blocked, "port", err.Error(), "set ENVOYSHIM_LISTEN to a free port")
+	d.add(diagnosis.Blocked, "port", err.Error(), "set ENVOYSHIM_LISTEN to a free port")
 }
 
 func (d *doctor) checkTLS() {
@@ -340,7 +323,7 @@ func (d *doctor) checkTLS() {
 	}
 	t, err := tlsport.Start(dir, fips(os.Getpid()), io.Discard)
 	if err != nil {
-		d.add(Blocked, "tls", err.Error(), "mend what ENVOYSHIM_TLS_DIR names")
+		d.add(diagnosis.Blocked, "tls", err.Error(), "mend what ENVOYSHIM_TLS_DIR names")
 		return
 	}
 	t.Close()
@@ -356,7 +339,7 @@ func (d *doctor) checkMemory() {
 	case !ok:
 		d.ok("memory", "no limit of this cgroup")
 	case limit-min(limit, used) < wantMemory:
-		d.add(Warn, "memory", fmt.Sprintf("%d MB of %d MB are left; a debug server may be killed for lack of memory", (limit-min(limit, used))>>20, limit>>20), "raise the container's memory limit (sidecar.istio.io/proxyMemoryLimit)")
+		d.add(diagnosis.Warn, "memory", fmt.Sprintf("%d MB of %d MB are left; a debug server may be killed for lack of memory", (limit-min(limit, used))>>20, limit>>20), "raise the container's memory limit (sidecar.istio.io/proxyMemoryLimit)")
 	default:
 		d.ok("memory", fmt.Sprintf("%d MB of %d MB are left", (limit-used)>>20, limit>>20))
 	}
@@ -400,13 +383,13 @@ func readNumber(path string) (uint64, error) {
 func (d *doctor) checkProcesses() {
 	var lim unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NPROC, &lim); err != nil {
-		d.add(Warn, "processes", err.Error(), "")
+		d.add(diagnosis.Warn, "processes", err.Error(), "")
 		return
 	}
 	pids, err := readNumber("/sys/fs/cgroup/pids.max")
 	used, err2 := readNumber("/sys/fs/cgroup/pids.current")
 	if err == nil && err2 == nil && pids-min(pids, used) < 32 {
-		d.add(Warn, "processes", fmt.Sprintf("%d of %d processes and threads are in use", used, pids), "raise the pods' pid limit on the node (podPidsLimit)")
+		d.add(diagnosis.Warn, "processes", fmt.Sprintf("%d of %d processes and threads are in use", used, pids), "raise the pods' pid limit on the node (podPidsLimit)")
 		return
 	}
 	d.ok("processes", "tried above: a helper could be started")

@@ -11,13 +11,14 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/envoyshim/envoyshim/internal/diagnosis"
 	"github.com/envoyshim/envoyshim/internal/procfs"
 	"github.com/envoyshim/envoyshim/internal/tracee"
 	"github.com/envoyshim/envoyshim/nsutil/catch"
 )
 
 // DoctorNode examines what find, nsexec, catch and attach need on a node. What only some of them need is a warning.
-func DoctorNode() []Finding {
+func DoctorNode() []diagnosis.Finding {
 	d := nodeDoctor{}
 	d.status, _ = procfs.ReadStatus(os.Getpid())
 	if !d.checkPIDNamespace() {
@@ -52,10 +53,10 @@ func (d *nodeDoctor) checkPIDNamespace() bool {
 	own, err := os.Readlink("/proc/self")
 	switch {
 	case err != nil || own != fmt.Sprint(os.Getpid()):
-		d.add(Blocked, "pid namespace", "/proc is not of this process's pid namespace", "mount proc there, or run nsenter with both --pid and --mount")
+		d.add(diagnosis.Blocked, "pid namespace", "/proc is not of this process's pid namespace", "mount proc there, or run nsenter with both --pid and --mount")
 		return false
 	case !isNamespace("pid", initialPIDNamespace):
-		d.add(Warn, "pid namespace", "this is not the node's own: only processes of this one and those below are found and caught", "hostPID: true, or docker run --pid host")
+		d.add(diagnosis.Warn, "pid namespace", "this is not the node's own: only processes of this one and those below are found and caught", "hostPID: true, or docker run --pid host")
 	default:
 		d.ok("pid namespace", "the node's own: all its processes are seen")
 	}
@@ -72,9 +73,9 @@ func (d *nodeDoctor) checkEBPF() bool {
 	var u *catch.Unavailable
 	switch {
 	case errors.As(err, &u):
-		d.add(Warn, "ebpf", u.Reason, u.Cure)
+		d.add(diagnosis.Warn, "ebpf", u.Reason, u.Cure)
 	case err != nil:
-		d.add(Warn, "ebpf", err.Error(), "use the method ptrace")
+		d.add(diagnosis.Warn, "ebpf", err.Error(), "use the method ptrace")
 	default:
 		d.ok("ebpf", "tried: kernel "+kernelRelease()+" takes the program that stops execs")
 	}
@@ -91,9 +92,9 @@ func kernelRelease() string {
 func (d *nodeDoctor) checkNodePtrace() bool {
 	const layer = "ptrace"
 	if err := rehearse(); err != nil {
-		d.add(Warn, layer, fmt.Sprintf("a process cannot be traced: %v", err), "run with seccompProfile Unconfined, or privileged")
+		d.add(diagnosis.Warn, layer, fmt.Sprintf("a process cannot be traced: %v", err), "run with seccompProfile Unconfined, or privileged")
 	} else if scope := tracee.YamaScope(); scope == 3 {
-		d.add(Warn, layer, "kernel.yama.ptrace_scope=3 refuses ptrace until the node reboots", "set kernel.yama.ptrace_scope to 1 where the node's boot sets it, and reboot")
+		d.add(diagnosis.Warn, layer, "kernel.yama.ptrace_scope=3 refuses ptrace until the node reboots", "set kernel.yama.ptrace_scope to 1 where the node's boot sets it, and reboot")
 	} else if !d.lacks(layer, unix.CAP_SYS_PTRACE, "only processes of the own uid, with no more capabilities, can be traced") {
 		d.ok(layer, fmt.Sprintf("tried, CAP_SYS_PTRACE is there, and kernel.yama.ptrace_scope is %d, or the kernel has no Yama", scope))
 		return true
@@ -119,9 +120,9 @@ func (d *nodeDoctor) checkNamespaces() {
 	case d.lacks(layer, unix.CAP_SYS_ADMIN, "no namespace can be entered, for nsexec, attach and the host names of pods"):
 	case d.lacks(layer, unix.CAP_SYS_CHROOT, "no mount namespace can be entered, for nsexec and attach"):
 	case !isNamespace("user", initialUserNamespace):
-		d.add(Warn, layer, "this user namespace is not the node's own: only what it owns can be entered", "hostUsers: true")
+		d.add(diagnosis.Warn, layer, "this user namespace is not the node's own: only what it owns can be entered", "hostUsers: true")
 	case err != nil:
-		d.add(Warn, layer, fmt.Sprintf("setns(2) is refused, though the capabilities are there: %v", err), "run with seccompProfile and appArmorProfile Unconfined, or privileged")
+		d.add(diagnosis.Warn, layer, fmt.Sprintf("setns(2) is refused, though the capabilities are there: %v", err), "run with seccompProfile and appArmorProfile Unconfined, or privileged")
 	default:
 		d.ok(layer, "tried: setns(2) is allowed, and CAP_SYS_ADMIN and CAP_SYS_CHROOT are there")
 	}
@@ -144,7 +145,7 @@ func (d *nodeDoctor) lacks(layer string, capability int, consequence string) boo
 	if missing == "" {
 		return false
 	}
-	d.add(Warn, layer, missing+": "+consequence, grant)
+	d.add(diagnosis.Warn, layer, missing+": "+consequence, grant)
 	return true
 }
 
@@ -161,7 +162,7 @@ func (d *nodeDoctor) checkSecurityModule() {
 		}
 		label := strings.TrimRight(string(raw), "\x00\n")
 		if err == nil && label != "" && label != "unconfined" && !strings.Contains(label, ":unconfined_t:") && !strings.Contains(label, ":spc_t:") {
-			d.add(Warn, layer, fmt.Sprintf("%s confines this process as %q", module.name, label), module.cure)
+			d.add(diagnosis.Warn, layer, fmt.Sprintf("%s confines this process as %q", module.name, label), module.cure)
 			return
 		}
 	}
@@ -181,6 +182,6 @@ func (d *nodeDoctor) checkMethod(byEBPF, byPtrace bool) {
 	case byPtrace:
 		d.ok(layer, "--method auto takes ptrace, with --follow PID")
 	default:
-		d.add(Blocked, layer, "neither of its methods is there", "see the lines above")
+		d.add(diagnosis.Blocked, layer, "neither of its methods is there", "see the lines above")
 	}
 }

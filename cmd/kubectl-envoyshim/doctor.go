@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/envoyshim/envoyshim/internal/command"
 	"github.com/envoyshim/envoyshim/internal/kube"
@@ -32,25 +31,11 @@ func (c *doctorCommand) Run(s *command.Streams) error {
 	if err != nil {
 		return err
 	}
-	findings, ok, err := cluster.Doctor(ctx, found)
+	findings, err := cluster.Doctor(ctx, found)
 	if err != nil {
 		return err
 	}
-	if !ok {
-		s.Status = 1
-	}
-	if c.JSON {
-		return s.JSON(findings)
-	}
-	table := s.Table()
-	for _, f := range findings {
-		text := f.Found
-		if f.Cure != "" {
-			text += "; cure: " + f.Cure
-		}
-		fmt.Fprintf(table, "%s\t%s\t%s\n", f.Verdict, f.Layer, text)
-	}
-	return table.Flush()
+	return s.Findings(c.JSON, findings)
 }
 
 // node asks the node agent, and prints what that says.

@@ -3,8 +3,6 @@
 package cli
 
 import (
-	"fmt"
-
 	"github.com/envoyshim/envoyshim/internal/command"
 	"github.com/envoyshim/envoyshim/launcher"
 )
@@ -19,22 +17,5 @@ func (c *doctorCommand) Run(s *command.Streams) error {
 	if c.Node {
 		examine = launcher.DoctorNode
 	}
-	layers := examine()
-	for _, l := range layers {
-		if l.Verdict == launcher.Blocked {
-			s.Status = 1
-		}
-	}
-	if c.JSON {
-		return s.JSON(layers)
-	}
-	table := s.Table()
-	for _, l := range layers {
-		text := l.Found
-		if l.Cure != "" {
-			text += "; cure: " + l.Cure
-		}
-		fmt.Fprintf(table, "%s\t%s\t%s\n", l.Verdict, l.Layer, text)
-	}
-	return table.Flush()
+	return s.Findings(c.JSON, examine())
 }

@@ -7,24 +7,26 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/envoyshim/envoyshim/internal/diagnosis"
 )
 
-// Doctor runs `envoyshim doctor` where something may be held, and adds what only the pod's spec tells. ok means that nothing blocks.
-func (c *Cluster) Doctor(ctx context.Context, f Found) (findings []Finding, ok bool, err error) {
+// Doctor runs `envoyshim doctor` where something may be held, and adds what only the pod's spec tells.
+func (c *Cluster) Doctor(ctx context.Context, f Found) (findings []diagnosis.Finding, err error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTime)
 	defer cancel()
 	var out bytes.Buffer
 	var failed *Failed
 	if err := c.run(ctx, &f.at, nil, &out, "doctor", "--json"); err != nil && !errors.As(err, &failed) {
-		return nil, false, err
+		return nil, err
 	}
 	switch err := json.Unmarshal(out.Bytes(), &findings); {
 	case err != nil && failed != nil:
-		return nil, false, fmt.Errorf("%s: %w", f.at, failed)
+		return nil, fmt.Errorf("%s: %w", f.at, failed)
 	case err != nil:
-		return nil, false, fmt.Errorf("%s: envoyshim doctor says what is no report: %w", f.at, err)
+		return nil, fmt.Errorf("%s: envoyshim doctor says what is no report: %w", f.at, err)
 	}
-	return append(findings, f.Limits()...), failed == nil, nil
+	return append(findings, f.Limits()...), nil
 }
 
 // Stdio carries one client by in and out, until the debug port closes.

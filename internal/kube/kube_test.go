@@ -228,7 +228,7 @@ func TestLimits(t *testing.T) {
 	layers := func(spec string) string {
 		var all []string
 		for _, f := range (Found{at: serving(pod(t, "spec: "+spec))[0]}).Limits() {
-			all = append(all, f.Verdict+" "+f.Layer+": "+f.Found)
+			all = append(all, string(f.Verdict)+" "+f.Layer+": "+f.Found)
 		}
 		return strings.Join(all, "\n")
 	}

@@ -7,24 +7,20 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-)
 
-// Finding is a line of doctor: what `envoyshim doctor --json` in the container says, and what only the pod's spec tells.
-type Finding struct {
-	Verdict string `json:"verdict"` // ok, warn or blocked
-	Layer   string `json:"layer"`
-	Found   string `json:"found"`
-	Cure    string `json:"cure,omitempty"`
-}
+	"github.com/envoyshim/envoyshim/internal/diagnosis"
+)
 
 // longHold is a hold after which nobody wonders that a limit ends it.
 const longHold = 12 * time.Hour
 
 // Limits tells what of the pod's spec ends a hold of the container before its time.
-func (f Found) Limits() []Finding {
+func (f Found) Limits() []diagnosis.Finding {
 	ct := f.at
-	var all []Finding
-	add := func(layer, found, cure string) { all = append(all, Finding{"warn", layer, found, cure}) }
+	var all []diagnosis.Finding
+	add := func(layer, found, cure string) {
+		all = append(all, diagnosis.Finding{Verdict: diagnosis.Warn, Layer: layer, Found: found, Cure: cure})
+	}
 	lift := "`kubectl envoyshim inject` lifts it"
 	if p := ct.spec.StartupProbe; p != nil {
 		if limit := patience(p); limit < longHold {
@@ -51,7 +47,7 @@ func (f Found) Limits() []Finding {
 		add("pod", "it is being deleted", "")
 	}
 	if len(all) == 0 {
-		all = append(all, Finding{"ok", "time limits", "no probe, hook or deadline of the pod ends a hold", ""})
+		all = append(all, diagnosis.Finding{Verdict: diagnosis.OK, Layer: "time limits", Found: "no probe, hook or deadline of the pod ends a hold"})
 	}
 	return all
 }
