@@ -43,6 +43,19 @@ func (f AttachFlags) settings() (Settings, error) {
 	return s, c.err(&s)
 }
 
+// Check tells, before there is a process, what of the settings is wrong, or that the port is taken, in one line.
+func (f AttachFlags) Check() error {
+	settings, err := f.settings()
+	if err != nil || settings.Mode == Pause {
+		return err
+	}
+	port, err := openPort(settings.Listen, settings.Naming)
+	if err == nil {
+		_ = port.Close()
+	}
+	return err
+}
+
 // An Event is what `envoyshim attach --json` prints: what the log tells, without what only people read.
 type Event struct {
 	Event    string `json:"event"`  // held, listening, attached, detached, resumed, exited, failed
@@ -257,10 +270,4 @@ func (a *attachment) ended() bool {
 			return n == 1
 		}
 	}
-}
-
-// Check tells what is wrong with the settings, in one line.
-func (f AttachFlags) Check() error {
-	_, err := f.settings()
-	return err
 }

@@ -122,7 +122,7 @@ func (s *search) all(q Query, enough int) ([]*Process, error) {
 		case err != nil:
 			CloseAll(found)
 			return nil, fmt.Errorf("process %d: %w", pid, err)
-		case q.PID == 0 && p.ended():
+		case q.PID == 0 && p.Ended():
 			p.Close()
 			continue
 		}
@@ -133,8 +133,8 @@ func (s *search) all(q Query, enough int) ([]*Process, error) {
 	return found, nil
 }
 
-// ended reports a process all of whose threads have ended, a zombie among them (pidfd_open(2): its descriptor can be read).
-func (p *Process) ended() bool {
+// Ended reports a process all of whose threads have ended, a zombie among them (pidfd_open(2): its descriptor can be read).
+func (p *Process) Ended() bool {
 	n, err := unix.Poll([]unix.PollFd{{Fd: int32(p.pidfd.Fd()), Events: unix.POLLIN}}, 0)
 	return err == nil && n > 0
 }

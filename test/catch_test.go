@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -423,5 +424,67 @@ func TestTwoAreCaughtAndServed(t *testing.T) {
 	}
 	if st := c.status(); st != 0 { // both have ended
 		t.Fatalf("wait status %#x", st)
+	}
+}
+
+// As a container that starts anew: the next one is at the port that was asked for, when the one before has ended.
+func TestTheNextIsServedAtTheSamePort(t *testing.T) {
+	path, comm := ownProgram(t, probe(t))
+	port := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	c := catch(t, "--comm", comm, "--mode", "debug", "--count", "3", "--listen", port)
+	for range 3 {
+		p := start(t, nil, path, "exit", "0")
+		c.caughtAt(p)
+		if got := c.next("listening").str("listen"); got != port {
+			t.Fatalf("served at %s", got)
+		}
+		must(t, p.cmd.Process.Kill())
+		_ = p.wait()
+	}
+	if st := c.status(); st != 0 {
+		t.Fatalf("wait status %#x", st)
+	}
+}
+
+// What cannot be served is told at once, stays on hold, and has others caught nevertheless.
+func TestCaughtAndNotServed(t *testing.T) {
+	path, comm := ownProgram(t, probe(t))
+	port := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	c := catch(t, "--comm", comm, "--mode", "debug", "--count", "2", "--listen", port)
+	taken, err := net.Listen("tcp", port)
+	must(t, err)
+	p := start(t, nil, path, "exit", "0")
+	pid := c.caughtAt(p)
+	failed := c.next("failed")
+	want := fmt.Sprintf("open the debug port %s: another process listens there; set --listen to a free port: ", port)
+	if !strings.HasPrefix(failed.str("message"), want) || failed.num("pid") != pid {
+		t.Errorf("%v", failed)
+	}
+	c.err.await(t, fmt.Sprintf("; it is still on hold, `envoyshim resume --pid %d` lets it run", pid))
+	must(t, taken.Close())
+	unmoved(t, pid, p.out)
+	run(t, cli(t), "resume", "--pid", strconv.Itoa(pid))
+	if st := p.status(); st != 0 {
+		t.Fatalf("wait status %#x", st)
+	}
+	p = start(t, nil, path, "exit", "0")
+	c.caughtAt(p)
+	contains(t, gdb(t, path, "target remote "+c.next("listening").str("listen"), "continue"), "exited normally")
+	if st := c.status(); st.ExitStatus() != 1 {
+		t.Fatalf("wait status %#x", st)
+	}
+	if lines := strings.Count(c.err.String(), "envoyshim: "); lines != 1 {
+		t.Errorf("%d lines for one error:\n%s", lines, c.err)
+	}
+}
+
+// A port that is taken is told before anything is caught.
+func TestCatchAtAPortThatIsTaken(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer taken.Close()
+	out, status := runAny(t, cli(t), "catch", "--comm", "nobody", "--listen", taken.Addr().String())
+	if status != 1 || strings.Count(out, "\n") != 1 || !strings.Contains(out, "another process listens there; set --listen to a free port") {
+		t.Errorf("status %d, %s", status, out)
 	}
 }

@@ -3,14 +3,9 @@
 package cli
 
 import (
-	"context"
 	"fmt"
-	"io"
-	"os"
-	"os/signal"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/envoyshim/envoyshim/internal/command"
 	"github.com/envoyshim/envoyshim/launcher"
@@ -39,17 +34,8 @@ func (c *attachCommand) Run(s *command.Streams) error {
 		return err
 	}
 	defer p.Close()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := untilStopped(c.EOF, s.In)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second one ends this process at once
-	if c.EOF {
-		ended, end := context.WithCancel(ctx)
-		ctx = ended
-		go func() {
-			_, _ = io.Copy(io.Discard, s.In)
-			end()
-		}()
-	}
 	c.Out = s.Out
 	return launcher.Attach(ctx, p, c.AttachFlags)
 }

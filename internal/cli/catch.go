@@ -3,16 +3,11 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os/signal"
 	"slices"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/envoyshim/envoyshim/internal/command"
 	"github.com/envoyshim/envoyshim/launcher"
@@ -40,11 +35,8 @@ func (c *catchCommand) Run(s *command.Streams) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	ctx, stop := untilStopped(c.EOF, s.In)
 	defer stop()
-	if c.EOF {
-		ctx = untilEOF(ctx, s.In)
-	}
 	catcher, err := catch.Open(catch.Method(c.Method), c.Follow, catch.Options{
 		Match: catch.Match{Comm: c.Comm, Exe: c.Exe, Pod: c.Pod, PodUID: c.PodUID, Container: c.Container},
 		Skip:  c.Skip,
@@ -68,8 +60,8 @@ func (c *catchCommand) check() error {
 		return command.Usage("--comm: %q has %d bytes, and the kernel keeps %d: give %q", c.Comm, len(c.Comm), nsutil.CommLen, c.Comm[:nsutil.CommLen])
 	case c.Exe != "" && !strings.HasPrefix(c.Exe, "/"):
 		return command.Usage("--exe: %q is no absolute path, as /proc/PID/exe is", c.Exe)
-	case c.Skip < 0, c.Count < 0:
-		return command.Usage("--skip and --count are 0 or more")
+	case c.Skip < 0, c.Count < 0, c.Timeout < 0:
+		return command.Usage("--skip, --count and --timeout are 0 or more")
 	case c.Method == "ptrace" && c.Follow == 0:
 		return command.Usage("--method=ptrace needs --follow=PID, the parent whose children are followed")
 	case c.Method == "ebpf" && c.Follow != 0:
@@ -117,14 +109,4 @@ func (c *catchCommand) String() string {
 		}
 	}
 	return strings.Join(words, " ")
-}
-
-// untilEOF is ctx, which also ends with standard input.
-func untilEOF(ctx context.Context, in io.Reader) context.Context {
-	ctx, end := context.WithCancelCause(ctx)
-	go func() {
-		_, _ = io.Copy(io.Discard, in)
-		end(errors.New("standard input has ended"))
-	}()
-	return ctx
 }

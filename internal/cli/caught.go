@@ -9,11 +9,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/envoyshim/envoyshim/internal/command"
 	"github.com/envoyshim/envoyshim/internal/elfinfo"
+	"github.com/envoyshim/envoyshim/internal/procfs"
 	"github.com/envoyshim/envoyshim/launcher"
 	"github.com/envoyshim/envoyshim/nsutil"
 	"github.com/envoyshim/envoyshim/nsutil/catch"
@@ -24,10 +29,15 @@ type keeper struct {
 	flags launcher.AttachFlags
 	out   reporter
 
-	mu     sync.Mutex
-	served int // processes that have a debug port now
-	ports  sync.WaitGroup
-	failed error // the first that was not served
+	first  *port          // that has the address that was asked for
+	ports  sync.WaitGroup // all of them
+	failed atomic.Bool    // one was not served to its end
+}
+
+// port is the debug port of a process.
+type port struct {
+	process *nsutil.Process
+	closed  chan struct{}
 }
 
 // keep keeps all that the catcher catches, until there is no more to come and the last of them has ended.
@@ -46,7 +56,10 @@ func (k *keeper) keep(ctx context.Context, catcher catch.Catcher, timeout time.D
 	case err != nil && ctx.Err() == nil:
 		return err
 	}
-	return k.failed
+	if k.failed.Load() {
+		k.out.s.Status = 1 // it has been said why
+	}
+	return nil
 }
 
 // take takes what is caught until waiting ends. Then nothing more is stopped, but what was before is told nevertheless.
@@ -75,8 +88,16 @@ func (k *keeper) take(ctx, waiting context.Context, catcher catch.Catcher) error
 // caught tells of a process, and opens its debug port.
 func (k *keeper) caught(ctx context.Context, c catch.Caught) {
 	p, err := nsutil.Open(c.PID)
-	if err != nil || p.Started.Sub(c.Started).Abs() > time.Second {
+	if err == nil && p.Started.Sub(c.Started).Abs() > time.Second {
+		p.Close()
+		err = unix.ESRCH // it is another, by the same pid
+	}
+	if errors.Is(err, unix.ESRCH) {
 		k.out.warn(fmt.Sprintf("process %d was caught, and has been killed meanwhile", c.PID))
+		return
+	} else if err != nil {
+		k.failed.Store(true)
+		k.out.warn(fmt.Sprintf("caught: process %d; %s; but: %v", c.PID, resumes(c.PID), err))
 		return
 	}
 	k.out.say(told{"caught", p, c.At}, "caught: %s; %s", p, k.next(ctx, p))
@@ -87,28 +108,57 @@ func (k *keeper) caught(ctx context.Context, c catch.Caught) {
 		p.Close()
 		return
 	}
-	flags := k.flags
-	k.mu.Lock()
-	if k.served > 0 {
-		flags.Listen = "127.0.0.1:0" // the port is taken, by the one that was caught before
+	k.serve(ctx, p)
+}
+
+// serve opens the debug port of a process, and keeps it open beside what else is done. The port that was asked for is that of the first, and of the
+// next one when that has ended, as when the same container is started anew; who comes while it lives gets a port of its own.
+func (k *keeper) serve(ctx context.Context, p *nsutil.Process) {
+	flags, own := k.flags, &port{p, make(chan struct{})}
+	if k.first != nil && k.first.process.Ended() {
+		<-k.first.closed // which is near
 	}
-	k.served++
-	k.mu.Unlock()
+	if k.first == nil || k.first.isClosed() {
+		k.first = own
+	} else if host, _, err := net.SplitHostPort(flags.Listen); err == nil {
+		flags.Listen = net.JoinHostPort(host, "0")
+	}
 	k.ports.Go(func() {
 		defer p.Close()
-		err := launcher.Attach(ctx, p, flags)
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		k.served--
-		if err != nil && k.failed == nil {
-			k.failed = err
+		defer close(own.closed)
+		if err := launcher.Attach(ctx, p, flags); err != nil {
+			k.fail(p, err)
 		}
 	})
 }
 
+func (p *port) isClosed() bool {
+	select {
+	case <-p.closed:
+		return true
+	default:
+		return false
+	}
+}
+
+// fail tells at once why a process is not served: others may still be waited for.
+func (k *keeper) fail(p *nsutil.Process, err error) {
+	k.failed.Store(true)
+	text := err.Error()
+	if st, serr := procfs.ReadStat(p.PID); serr == nil && st.State == 'T' && !p.Ended() {
+		text += "; it is still on hold, " + resumes(p.PID)
+	}
+	if k.out.json {
+		k.out.say(launcher.Event{Event: "failed", PID: p.PID, NSPID: p.NSPID, Message: text}, "")
+	}
+	k.out.warn(text)
+}
+
+func resumes(pid int) string { return fmt.Sprintf("`envoyshim resume --pid %d` lets it run", pid) }
+
 // next tells what a person may do with it.
 func (k *keeper) next(ctx context.Context, p *nsutil.Process) string {
-	resume := fmt.Sprintf("`envoyshim resume --pid %d` lets it run", p.PID)
+	resume := resumes(p.PID)
 	if k.flags.Mode == string(launcher.Pause) || ctx.Err() != nil {
 		return resume + fmt.Sprintf(", `envoyshim attach --pid %d` opens a debug port", p.PID)
 	}
