@@ -160,7 +160,7 @@ func (e *ebpf) Next(ctx context.Context) (Caught, error) {
 	}
 	now, boot := time.Now(), sinceBoot()
 	c := Caught{PID: r.PID, Started: now.Add(time.Duration(r.Started) - boot), At: now.Add(time.Duration(r.At) - boot)}
-	return c, settle(ctx, r.PID, r.Started/uint64(time.Second/clockTick))
+	return c, settle(r.PID, r.Started/uint64(time.Second/clockTick))
 }
 
 func (e *ebpf) putBack(r wire.Report) {

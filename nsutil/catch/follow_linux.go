@@ -92,7 +92,7 @@ func (f *followed) execed(pid int, hold func() error) (more bool, err error) {
 func (f *followed) Next(ctx context.Context) (Caught, error) {
 	for ended := false; ; {
 		if h, ok := f.take(); ok {
-			return h.Caught, settle(context.WithoutCancel(ctx), h.PID, h.started)
+			return h.Caught, settle(h.PID, h.started)
 		}
 		if ended {
 			return Caught{}, f.end()

@@ -1,7 +1,6 @@
 package catch
 
 import (
-	"context"
 	"fmt"
 	"runtime"
 	"time"
@@ -19,10 +18,11 @@ const settleTime = 10 * time.Second
 
 // settle waits until a caught process, which started so many ticks after the boot, is in state T. The signal is sent in execve(2) and taken on the
 // way out; the kernel has no event for that which a process other than the parent gets, so this is a bounded poll. To take SIGSTOP and to
-// stop are one step under one lock: a process without it that does not stand was let run, or it is on the way (the program's irq_work).
-func settle(ctx context.Context, pid int, started uint64) error {
+// stop are one step under one lock: a process without it that does not stand was let run, or it is on the way (the program's irq_work). Nobody who ends
+// the waiting ends this: one that is stopped has to be told.
+func settle(pid int, started uint64) error {
 	begin := time.Now()
-	for ; ctx.Err() == nil; runtime.Gosched() {
+	for ; ; runtime.Gosched() {
 		status, err := procfs.ReadStatus(pid)
 		st, err2 := procfs.ReadStat(pid)
 		switch {
@@ -38,7 +38,6 @@ func settle(ctx context.Context, pid int, started uint64) error {
 			return fmt.Errorf("%w: process %d does not come to a stop, it is in state %c", ErrLost, pid, st.State)
 		}
 	}
-	return ctx.Err()
 }
 
 // clockTick is the unit of times in /proc (time(7), USER_HZ, which is 100 on all architectures of today).
