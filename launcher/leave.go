@@ -2,9 +2,7 @@
 
 package launcher
 
-import (
-	"golang.org/x/sys/unix"
-)
+import "golang.org/x/sys/unix"
 
 // leave ends the supervision of a program that goes on: the user who has started this process has ended it, or is gone. Clients are dropped,
 // what they have put into memory is taken out, and the program does what it did when nobody debugged it last: it runs, or is on hold.
@@ -19,6 +17,7 @@ func (s *supervisor) leave() {
 		}
 	}
 	s.unwatch()
+	s.observe() // somebody may have stopped it by hand
 	switch state, _ := processState(s.PID); {
 	case state == Exited:
 		s.logExited()

@@ -163,6 +163,9 @@ func (s *supervisor) begin(ses service) {
 
 // claimable tells why nobody can attach the process now, if so.
 func (s *supervisor) claimable() error {
+	if s.leaving {
+		return fmt.Errorf("the supervision of process %d ends", s.known.PID)
+	}
 	if s.session != nil {
 		return fmt.Errorf("the %s client at %s is attached; one client at a time", s.status.Debugger, s.status.Client)
 	}

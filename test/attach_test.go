@@ -261,6 +261,14 @@ func TestAttachLeavesItAsItsUsersHave(t *testing.T) {
 	isLeft(t, pid, false)
 	crowdRuns(t, pid)
 	_ = c.cmd.Process.Kill()
+
+	a = attachNode(t, pid)
+	must(t, unix.Kill(pid, unix.SIGSTOP)) // by hand
+	eventually(t, "it stands", func() bool { return state(t, pid) == "T" })
+	a.end(unix.SIGINT)
+	isLeft(t, pid, true)
+	run(t, cli(t), "resume", "--pid", strconv.Itoa(pid))
+	crowdRuns(t, pid)
 }
 
 // A supervisor that is killed leaves it as one in a pod does.
