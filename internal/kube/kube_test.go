@@ -297,3 +297,21 @@ func TestWarnings(t *testing.T) {
 		t.Errorf("%s; %s", got, w)
 	}
 }
+
+// What is only stopped, in mode pause, keeps nobody at its pod when that is gone: its end is not told.
+func TestNodeWayLeavesAPodThatIsGone(t *testing.T) {
+	for served, want := range map[bool]string{false: "pod p is not there; waiting for it", true: "pod p is being deleted, which may wait for what is held there: detach, or resume it"} {
+		var told []string
+		gone := pod(t, `{metadata: {uid: U, deletionTimestamp: "2026-11-22T16:00:00Z"}, spec: {containers: [{name: c}]}}`)
+		w := &NodeWay{
+			Target: Target{name: "p"}, Say: func(line string) { told = append(told, line) },
+			at: &post{pod: gone, leave: func() {}}, live: []led{{Event: Event{Event: "caught", PID: 5}, served: served}},
+		}
+		if err := w.choose(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if got := strings.Join(told, ", "); got != want || (w.at != nil) != served {
+			t.Errorf("served %v: %s", served, got)
+		}
+	}
+}

@@ -104,6 +104,9 @@ func (w *NodeWay) Run(ctx context.Context) error {
 
 // choose sees to it that the newest pod on a node has a post, unless there is one where something is caught.
 func (w *NodeWay) choose(ctx context.Context) error {
+	if w.at != nil && !slices.ContainsFunc(w.pods, func(p *corev1.Pod) bool { return p.UID == w.at.pod.UID }) {
+		w.forget()
+	}
 	if w.at != nil && len(w.live) > 0 {
 		if now := w.now(w.at.pod); now.DeletionTimestamp != nil {
 			w.Say(fmt.Sprintf("pod %s is being deleted, which may wait for what is held there: detach, or resume it", w.at.pod.Name))
@@ -139,6 +142,13 @@ func (w *NodeWay) choose(ctx context.Context) error {
 		w.Say(fmt.Sprintf("pod %s instead of %s", newest.Name, w.last.Name))
 	}
 	return w.begin(ctx, newest)
+}
+
+// forget forgets the processes of a pod that is gone whose end nobody tells: those without a debug port.
+func (w *NodeWay) forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.live = slices.DeleteFunc(w.live, func(p led) bool { return !p.served })
 }
 
 // ended is how a finished pod ended.
