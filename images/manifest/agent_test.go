@@ -19,7 +19,7 @@ func TestAgent(t *testing.T) {
 		namespace string
 	}{
 		"each": {manifest.Agent{Image: image}, manifest.AgentNamespace},
-		"some": {manifest.Agent{Image: image, Selector: []string{"example.com/debug=true", "a="}}, manifest.AgentNamespace},
+		"some": {manifest.Agent{Image: image, Selector: []string{"example.com/debug=true", "a=", "yes=no", "1=2"}}, manifest.AgentNamespace},
 		"one":  {manifest.Agent{Image: image, Node: "node-1.example"}, manifest.AgentNamespace},
 		// "on" is a boolean in YAML 1.1, unless it is quoted.
 		"elsewhere": {manifest.Agent{Image: "123", Node: "1e3", Namespace: "on"}, "on"},
