@@ -58,14 +58,16 @@ func (c *catchCommand) check() error {
 		return command.Usage("missing flags: --comm=NAME or --exe=PATH, what is to be caught")
 	case len(c.Comm) > nsutil.CommLen:
 		return command.Usage("--comm: %q has %d bytes, and the kernel keeps %d: give %q", c.Comm, len(c.Comm), nsutil.CommLen, c.Comm[:nsutil.CommLen])
-	case c.Exe != "" && !strings.HasPrefix(c.Exe, "/"):
-		return command.Usage("--exe: %q is no absolute path, as /proc/PID/exe is", c.Exe)
 	case c.Skip < 0, c.Count < 0, c.Timeout < 0:
 		return command.Usage("--skip, --count and --timeout are 0 or more")
 	case c.Method == "ptrace" && c.Follow == 0:
 		return command.Usage("--method=ptrace needs --follow=PID, the parent whose children are followed")
 	case c.Method == "ebpf" && c.Follow != 0:
 		return command.Usage("--follow is for --method=ptrace; --method=ebpf sees every exec")
+	}
+	q := nsutil.Query{Comm: c.Comm, Exe: c.Exe, Pod: c.Pod, PodUID: c.PodUID, Container: c.Container}
+	if err := q.Check(); err != nil {
+		return command.Usage("%w", err)
 	}
 	if err := c.AttachFlags.Check(); err != nil {
 		return err

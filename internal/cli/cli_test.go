@@ -164,6 +164,13 @@ func TestOutput(t *testing.T) {
 		{"find --comm no-such --container docker://0123abcd", "", "envoyshim: no process is comm no-such, container docker://0123abcd" + elsewhere, 1},
 		{"find --comm one-that-is-longer", "", "the kernel keeps 15 bytes of a command name: looking for one-that-is-lon\nenvoyshim: no process is comm one-that-is-longer" + elsewhere, 1},
 
+		{"catch", "", "envoyshim: missing flags: --comm=NAME or --exe=PATH, what is to be caught" + see, 2},
+		{"catch --exe envoy", "", `envoyshim: "envoy" is no absolute path, as /proc/PID/exe is; a name without a path is a comm` + see, 2},
+		{"catch --comm envoy --pod-uid web-0", "", `envoyshim: "web-0" is no uid of a pod, which has 32 hexadecimal digits` + see, 2},
+		{"catch --comm envoy --timeout=-1s", "", "envoyshim: --skip, --count and --timeout are 0 or more" + see, 2},
+		{"catch --comm envoy --method ebpf --follow 1", "", "envoyshim: --follow is for --method=ptrace; --method=ebpf sees every exec" + see, 2},
+		{"catch --comm envoy --mode off", "", `envoyshim: --mode="off": allowed: pause, debug, gdb, lldb, lldb-platform, dlv` + "\n", 1},
+
 		// The tests build it without what `make build` puts in.
 
 		{"run true", "", "", 0},
