@@ -40,6 +40,9 @@ func (f AttachFlags) settings() (Settings, error) {
 	fillDefaults(&f)
 	c := checker{naming: AsFlags, modes: slices.DeleteFunc(slices.Clone(modes), func(m string) bool { return m == string(Off) })}
 	s := f.check(f.Mode, f.Listen, &c)
+	if s.Mode == Pause && s.HoldTimeout > 0 {
+		c.fail("ENVOYSHIM_HOLD_TIMEOUT", f.HoldTimeout, "not with "+AsFlags.set("ENVOYSHIM_MODE", Pause)+", which leaves nobody who lets it run")
+	}
 	return s, c.err(&s)
 }
 

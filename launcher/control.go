@@ -137,7 +137,11 @@ func (s *supervisor) serveControlConn(conn *net.UnixConn) {
 			if s.port == nil {
 				_ = out.Encode(reply{Error: fmt.Sprintf("process %d has no debug port (mode %s)", s.known.PID, s.Mode)})
 			} else if out.Encode(reply{}) == nil {
-				s.greet(&client{Conn: conn, peer: fmt.Sprintf("envoyshim stdio, process %d", cred.Pid)})
+				peer := "envoyshim stdio"
+				if cred.Pid != 0 { // 0: it is in a pid namespace that is not seen from here
+					peer += fmt.Sprintf(", process %d", cred.Pid)
+				}
+				s.greet(&client{Conn: conn, peer: peer})
 			}
 			return
 		default:

@@ -310,6 +310,9 @@ func TestAttachedByItsPIDOnTheNode(t *testing.T) {
 	}
 	piped := clients["gdb"](t, elf, "| "+cli(t)+" stdio --pid "+here, "break again", "continue", "disconnect")
 	contains(t, piped, "Breakpoint 1, again")
+	if got := a.event("attached").str("client"); got != "envoyshim stdio" {
+		t.Errorf("the client is called %q", got)
+	}
 	run(t, cli(t), "wait", "--for", "held", "--pid", here)
 	run(t, cli(t), "resume", "--pid", here)
 	crowdRuns(t, pid)
@@ -404,6 +407,7 @@ func TestAttachRefuses(t *testing.T) {
 	t.Run("wrong settings", func(t *testing.T) {
 		refused(t, `--mode="off": allowed: pause, debug, gdb, lldb, lldb-platform, dlv`, at(here, "--mode", "off")...)
 		refused(t, `--listen="0.0.0.0:1": a debug port has no authentication: listen on 127.0.0.1, or set --tls-dir for mutual TLS, or --insecure=true`, at(here, "--listen", "0.0.0.0:1")...)
+		refused(t, `--hold-timeout="5s": not with --mode=pause, which leaves nobody who lets it run`, at(here, "--mode", "pause", "--hold-timeout", "5s")...)
 		refused(t, `--tls-dir="/nonexistent"`, at(here, "--tls-dir", "/nonexistent")...)
 		refused(t, `--gdbserver="/nonexistent"`, at(here, "--mode", "gdb", "--gdbserver", "/nonexistent")...)
 	})
