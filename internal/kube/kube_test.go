@@ -315,3 +315,17 @@ func TestNodeWayLeavesAPodThatIsGone(t *testing.T) {
 		}
 	}
 }
+
+// One process may be caught at several execs.
+func TestNodeWayCountsExecs(t *testing.T) {
+	w := &NodeWay{Catch: true, Count: 2, Told: func(Event) {}}
+	for range 2 {
+		if w.enough() {
+			t.Errorf("enough after %d", w.had)
+		}
+		w.note(t.Context(), &post{}, Event{Event: "caught", PID: 5})
+	}
+	if left := w.Left(); !w.enough() || len(left) != 1 {
+		t.Errorf("%d caught, left %v", w.had, left)
+	}
+}

@@ -251,6 +251,9 @@ func (w *NodeWay) enough() bool {
 func (w *NodeWay) note(ctx context.Context, by *post, e Event) {
 	w.mu.Lock()
 	i := slices.IndexFunc(w.live, func(p led) bool { return p.PID == e.PID })
+	if i >= 0 && e.Event == "caught" { // again, at its next exec
+		w.live, i = slices.Delete(w.live, i, i+1), -1
+	}
 	switch {
 	case i < 0 && (e.Event == "caught" || e.Event == "listening"):
 		w.had++
