@@ -14,5 +14,5 @@
 //	  dapSession       dap.go                                            an editor, by lldb-dap and our own
 //	crashWatch         crashwatch.go, crash.go, phase.go                 holding at a crash, and saying what it was
 //	Find, Resume, ...  control.go, client.go                             status, resume, wait, disconnect, stdio
-//	Doctor             doctor.go                                         what would stop a debugger here
+//	Doctor, DoctorNode doctor.go, doctor_node.go                         what would stop a debugger here, or the commands of a node
 package launcher
