@@ -179,6 +179,7 @@ func (a *attachment) serve(ctx context.Context) error {
 		Exe:        self,
 		Env:        sparse(procfs.Environ(a.process.PID)),
 		Files:      luggage.files,
+		Session:    true, // a terminal's signals are for this process, which ends that one
 	}
 	child, err := supervisor.Start()
 	_ = theirs.Close()

@@ -58,7 +58,6 @@ func Attend() error {
 	carried.TakeName("envoyshim")
 	// Whoever is root in the container is not to reach the node's files by this process's (proc_pid_fd(5), proc_pid_exe(5)).
 	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
-	_, _ = unix.Setsid() // a terminal's signals are for the user's process, which ends this one
 	from := json.NewDecoder(user)
 	var o order
 	if err := from.Decode(&o); err != nil {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -25,6 +26,7 @@ type Command struct {
 	Exe        *os.File // execute this file, which need not be there behind the entry (execveat(2), AT_EMPTY_PATH); nil: Argv[0]
 	Env        []string
 	Files      []*os.File // descriptors 0, 1, 2, ...
+	Session    bool       // in a session of its own (setsid(2)): the signals of a terminal are not for it
 }
 
 // An ExecError tells that all was well until the command was to be executed.
@@ -94,7 +96,7 @@ func (c *Command) Start() (*os.Process, error) {
 		return nil, os.ErrProcessDone
 	}
 
-	stage, err := os.StartProcess(early.SelfExe, c.Argv, &os.ProcAttr{Env: append([]string{entry.Variable()}, c.Env...), Files: files})
+	stage, err := os.StartProcess(early.SelfExe, c.Argv, &os.ProcAttr{Env: append([]string{entry.Variable()}, c.Env...), Files: files, Sys: &syscall.SysProcAttr{Setsid: c.Session}})
 	if err != nil {
 		return nil, fmt.Errorf("start the stage of the entry: %w", err)
 	}
