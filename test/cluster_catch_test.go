@@ -106,6 +106,8 @@ func TestClusterNodeAgentCapabilities(t *testing.T) {
 		{"SYS_PTRACE", "debug", "CAP_SYS_PTRACE is missing here"},
 		{"SYS_ADMIN", "debug", "CAP_SYS_ADMIN is missing here"},
 		{"SYS_CHROOT", "debug", "CAP_SYS_CHROOT is missing here"},
+		{"DAC_OVERRIDE", "debug", "CAP_DAC_OVERRIDE is missing here"},
+		{"KILL", "debug", "CAP_KILL is missing here"},
 		{"SYS_ADMIN SYS_CHROOT SYS_PTRACE DAC_OVERRIDE KILL", "pause", "may still be held; to let it run: "},
 		{"SYS_ADMIN BPF", "pause", "CAP_BPF"},
 		{"SYS_ADMIN PERFMON", "pause", "CAP_PERFMON"},
