@@ -12,8 +12,6 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/envoyshim/envoyshim/internal/procfs"
 )
 
 // A Follower traces a process and what it starts from then on, children, grandchildren and threads, wherever they go, and stops them
@@ -99,33 +97,23 @@ func (f *Follower) Stop() {
 // followOptions: never PTRACE_O_EXITKILL.
 const followOptions = unix.PTRACE_O_TRACEFORK | unix.PTRACE_O_TRACEVFORK | unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_TRACEEXEC
 
-// seizeToFollow goes through the list of threads until all are seized, and so will be what they make. The list leaves out those that
-// end and what these have made meanwhile (proc_task_readdir in fs/proc/base.c), so it is held against the number of them.
+// seizeToFollow seizes all threads, and so what they will make.
 func seizeToFollow(pid int) error {
-	for seized := false; ; {
-		tids, err := procfs.Threads(pid)
+	ours := map[int]bool{}
+	for all := false; !all; {
+		seized, whole, err := seizeListed(pid, followOptions, ours)
 		if err != nil {
-			return fmt.Errorf("list the threads of process %d: %w", pid, Explain(unix.ESRCH, pid))
+			return err
 		}
-		known := 0
-		for _, tid := range tids {
-			switch err := ptrace(unix.PTRACE_SEIZE, tid, followOptions); {
-			case err == nil:
-				seized = true
-			case tracedByUs(tid), tid == pid && zombie(tid): // a leader that has ended before its threads
-				known++
-			case errors.Is(err, unix.ESRCH), tid != pid && zombie(tid):
-			default:
-				return fmt.Errorf("seize process %d: %w", pid, Explain(err, tid))
-			}
-		}
-		if st, err := procfs.ReadStatus(pid); err != nil || st.Threads == known {
-			if !seized {
-				return fmt.Errorf("seize process %d: %w", pid, Explain(unix.ESRCH, pid))
-			}
-			return nil
+		all = whole
+		for _, tid := range seized {
+			ours[tid] = true
 		}
 	}
+	if len(ours) == 0 {
+		return fmt.Errorf("seize process %d: %w", pid, Explain(unix.ESRCH, pid))
+	}
+	return nil
 }
 
 func (f *Follower) follow() error {

@@ -313,6 +313,72 @@ func TestThreadsComeAndGo(t *testing.T) {
 	}
 }
 
+// Its threads come and go while it is seized: a list of them may lack the one that is alive.
+func TestSeizeTakesAllThreadsIn(t *testing.T) {
+	for range 100 {
+		s := launch(t, family, "threads")
+		if line := s.line(); line != "ready" {
+			t.Fatal(line)
+		}
+		s.seize()
+		tids, err := procfs.Threads(s.pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, tid := range tids {
+			if st, err := procfs.ReadStat(tid); err != nil || st.State != 't' || !s.Alive(tid) {
+				t.Fatalf("thread %d runs on, of %v: %+v, %v", tid, tids, st, err)
+			}
+		}
+		if len(tids) != len(s.Threads()) {
+			t.Fatalf("there are threads %v, and %v are seized", tids, s.Threads())
+		}
+		if err := s.Detach(false); err != nil {
+			t.Fatal(err)
+		}
+		_ = unix.Kill(s.pid, unix.SIGUSR1)
+		s.parentSees(0)
+	}
+}
+
+// Another tracer has one of the threads: the others are let go again.
+func TestSeizeOfWhatIsPartlyTraced(t *testing.T) {
+	s := launch(t, program, "wait", "3")
+	if line := s.line(); line != "ready" {
+		t.Fatal(line)
+	}
+	tids, err := procfs.Threads(s.pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	traced, free := make(chan error), make(chan bool)
+	go func() {
+		runtime.LockOSThread() // never unlocked: its end detaches
+		_, _, errno := unix.RawSyscall6(unix.SYS_PTRACE, unix.PTRACE_SEIZE, uintptr(tids[len(tids)-1]), 0, 0, 0, 0)
+		traced <- errno
+		<-free
+	}()
+	defer close(free)
+	if err := <-traced; err != unix.Errno(0) {
+		t.Fatal(err)
+	}
+	refused := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		_, err := tracee.Seize(s.pid)
+		refused <- err
+		<-free
+	}()
+	if err := <-refused; !errors.Is(err, unix.EPERM) || !strings.Contains(err.Error(), "already traced by process") {
+		t.Fatal(err)
+	}
+	for _, tid := range tids[:len(tids)-1] {
+		if st, err := procfs.ReadStatus(tid); err != nil || st.TracerPid != 0 {
+			t.Errorf("thread %d: %+v, %v", tid, st, err)
+		}
+	}
+}
+
 func TestManyThreadsAtOneBreakpoint(t *testing.T) {
 	s := begin(t, "together", "100")
 	s.insert(tracee.SoftwareExecute, "hit_count", 0)

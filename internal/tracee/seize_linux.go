@@ -37,37 +37,25 @@ func (p *Process) seize() error {
 	}
 	if err != nil {
 		p.releaseThreads()
+		p.Release()
 		_ = p.mem.Close()
 	}
 	return err
 }
 
-// seizeThreads goes through the list of threads until it finds no new one: those that run may still
-// make others.
+// seizeThreads seizes and stops threads until there is none that is not ours: those that run may still make others.
 func (p *Process) seizeThreads() error {
-	for found := true; found; {
-		found = false
-		tids, err := procfs.Threads(p.pid)
-		if err != nil {
-			return fmt.Errorf("list the threads of process %d: %w", p.pid, err)
-		}
-		for _, tid := range tids {
-			if p.threads[tid] != nil {
-				continue
-			}
-			switch err := ptrace(unix.PTRACE_SEIZE, tid, seizeOptions); {
-			case err == nil:
-			case errors.Is(err, unix.ESRCH), zombie(tid):
-				continue // it ended
-			case len(p.threads) > 0 && tracedByUs(tid):
-				continue // made by a thread that we trace, and so traced
-			default:
-				return fmt.Errorf("seize process %d: %w", p.pid, Explain(err, p.pid))
-			}
-			found = true
+	for all := false; !all && p.gone == nil; {
+		seized, whole, err := seizeListed(p.pid, seizeOptions, p.threads)
+		all = whole
+		for _, tid := range seized {
 			p.threads[tid] = &thread{tid: tid, running: true, started: true}
 		}
-		if err := p.stopAll(); err != nil {
+		// Also before an error is told: only what stands can be let go.
+		if stopped := p.stopAll(); err == nil {
+			err = stopped
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -80,6 +68,36 @@ func (p *Process) seizeThreads() error {
 		}
 	}
 	return nil
+}
+
+// seizeListed goes once through the list of a process's threads, and seizes and returns those that are not ours. all: nothing was left to seize.
+//
+// The list leaves out threads that end while it is read, and what these have made meanwhile (proc_task_readdir in fs/proc/base.c). So it is
+// held against the number of them, in which a thread of ours counts until its tracer has waited for its end.
+func seizeListed[T any](pid int, options uintptr, ours map[int]T) (seized []int, all bool, err error) {
+	tids, err := procfs.Threads(pid)
+	if err != nil {
+		return nil, false, fmt.Errorf("list the threads of process %d: %w", pid, Explain(unix.ESRCH, pid))
+	}
+	known := 0
+	for _, tid := range tids {
+		if _, ok := ours[tid]; ok {
+			known++
+			continue
+		}
+		switch err := ptrace(unix.PTRACE_SEIZE, tid, options); {
+		case err == nil:
+			seized = append(seized, tid) // and not known yet: what it was just making is not traced
+		case len(ours)+len(seized) > 0 && tracedByUs(tid), // made by a thread that we trace, or about to end
+			tid == pid && zombie(tid): // a leader that has ended before its threads
+			known++
+		case errors.Is(err, unix.ESRCH), tid != pid && zombie(tid):
+		default:
+			return seized, false, fmt.Errorf("seize process %d: %w", pid, Explain(err, tid))
+		}
+	}
+	st, err := procfs.ReadStatus(pid)
+	return seized, err != nil || st.Threads == known, nil
 }
 
 // zombie reports a thread that has ended and is only waited for: a leader whose other threads live.
