@@ -729,6 +729,19 @@ func TestEBPFLost(t *testing.T) {
 	c.ends()
 }
 
+// What is stopped is told, also when the wait for it is over at that moment: nobody else knows of it.
+func TestEBPFTellsWhoNoLongerWaits(t *testing.T) {
+	path, name := ownProgram(t, probe(t))
+	options, err := json.Marshal(nscatch.Options{Match: nscatch.Match{Comm: name}, Count: 1})
+	must(t, err)
+	c := &byEBPF{process: start(t, nil, fixture(t, "bin/test/catcher"), string(options), "hurried")}
+	c.next("ready")
+	p := start(t, nil, path, "exit", "0")
+	unmoved(t, c.caught(), p.out)
+	cont(t, p.pid())
+	c.ends()
+}
+
 // Others may have it before the catcher looks.
 func TestEBPFLostToOthers(t *testing.T) {
 	runtime.LockOSThread() // the tracer

@@ -33,7 +33,7 @@ type Caught struct {
 type Catcher interface {
 	// Method is EBPF or Ptrace.
 	Method() Method
-	// Next waits for the next process that is caught. io.EOF: Count were caught, or Stop was called and all that were caught are told.
+	// Next waits for the next process that is caught; the end of ctx loses none. io.EOF: Count were caught, or Stop was called and all that were caught are told.
 	Next(ctx context.Context) (Caught, error)
 	// Stop ends the catching at once; what was caught before stays so, and Next tells it.
 	Stop() error
