@@ -337,6 +337,7 @@ func TestFollowRefused(t *testing.T) {
 		{follow(traced.pid()), fmt.Sprintf("traced by process %d (gdb)", tracing.pid())},
 		{follow(tracing.pid()), fmt.Sprintf("it traces process %d (sh)", traced.pid())},
 		{follow(ended.pid()), "no such process"},
+		{append([]string{"unshare", "--pid", "--fork", "--kill-child", "--"}, follow(p.pid())...), "/proc is not of this pid namespace"},
 	} {
 		out, status := runAny(t, c.argv...)
 		if lines := strings.Count(out, "\n"); status == 0 || !strings.Contains(out, c.want) || lines != 1 {

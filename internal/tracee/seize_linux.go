@@ -91,8 +91,8 @@ func seizeListed[T any](pid int, options uintptr, ours map[int]T) (seized []int,
 		case len(ours)+len(seized) > 0 && tracedByUs(tid), // made by a thread that we trace, or about to end
 			tid == pid && zombie(tid): // a leader that has ended before its threads
 			known++
-		case errors.Is(err, unix.ESRCH), tid != pid && zombie(tid):
-		default:
+		case zombie(tid) && !traced(tid):
+		default: // ESRCH of one that is there: /proc is of another pid namespace
 			return seized, false, fmt.Errorf("seize process %d: %w", pid, Explain(err, tid))
 		}
 	}
@@ -110,6 +110,12 @@ func zombie(tid int) bool {
 func tracedByUs(tid int) bool {
 	st, err := procfs.ReadStatus(tid)
 	return err == nil && st.TracerPid == unix.Gettid()
+}
+
+// traced reports a thread that somebody traces. Its end counts until the tracer has waited for it.
+func traced(tid int) bool {
+	st, err := procfs.ReadStatus(tid)
+	return err == nil && st.TracerPid != 0
 }
 
 // Detach takes everything out of memory and debug registers and lets the process run, or, with stopped,

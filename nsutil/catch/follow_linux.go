@@ -30,11 +30,15 @@ func OpenFollow(pid int, o Options) (Catcher, error) {
 	if err := o.query(pid).Check(); err != nil {
 		return nil, err
 	}
+	p, err := nsutil.Open(pid)
+	if err != nil {
+		return nil, err
+	}
+	defer p.Close()
 	if err := free(pid); err != nil {
 		return nil, err
 	}
 	f := &followed{pid: pid, options: o, more: make(chan struct{}, 1)}
-	var err error
 	if f.follower, err = tracee.Follow(pid, f.execed); err != nil {
 		return nil, withCapability(err)
 	}
@@ -141,7 +145,7 @@ func (f *followed) Close() error { return f.Stop() }
 func free(pid int) error {
 	threads, err := procfs.Threads(pid)
 	if err != nil {
-		return fmt.Errorf("follow process %d: no such process", pid)
+		return fmt.Errorf("follow process %d: %w", pid, unix.ESRCH)
 	}
 	own := map[int]bool{}
 	for _, tid := range threads {
