@@ -427,6 +427,7 @@ func TestNsexecRefuses(t *testing.T) {
 		{nil, nsexec(t, pid, "--", "sh", "-c", "exit 3"), 3, ""}, // a read-only root is no obstacle
 		{[]string{"setpriv", "--no-new-privs"}, nsexec(t, pid, "--", "sh", "-c", "exit 3"), 3, ""},
 		{nil, nsexec(t, pid, "--", "nonexistent"), 127, "execute nonexistent: no such file or directory in the namespaces entered"},
+		{nil, nsexec(t, pid, "--", ""), 127, "no such file or directory in the namespaces entered"},
 		{nil, nsexec(t, pid, "--", dir+"/plain"), 126, "plain: permission denied"},
 		{nil, nsexec(t, pid, "--", dir+"/odd"), 126, "odd: exec format error"},
 		{nil, nsexec(t, pid, "--", dir), 126, "permission denied"},

@@ -148,6 +148,9 @@ func execute(p *process) unix.Errno {
 		return errnoOf(kernel(unix.SYS_EXECVEAT, uintptr(entry.Exe), uintptr(cstring("\x00")), uintptr(p.argv), uintptr(envp), unix.AT_EMPTY_PATH))
 	}
 	name := at(p.argv, 0)
+	if *(*byte)(name) == 0 {
+		return unix.ENOENT // not the directories of PATH
+	}
 	for s := name; *(*byte)(s) != 0; s = unsafe.Add(s, 1) {
 		if *(*byte)(s) == '/' {
 			return execve(name, p.argv, envp)
