@@ -97,7 +97,7 @@ func (s *search) unseen(q Query) string {
 // mayTrace reports CAP_SYS_PTRACE: what is refused then is refused for another reason than the user.
 func mayTrace() bool {
 	st, err := procfs.ReadStatus(os.Getpid())
-	return err == nil && st.CapEff&(1<<unix.CAP_SYS_PTRACE) != 0
+	return err == nil && st.May(unix.CAP_SYS_PTRACE)
 }
 
 // hidepid is that option of /proc's mount, if it hides anything (proc(5)).
