@@ -46,11 +46,21 @@ func (f AttachFlags) settings() (Settings, error) {
 	return s, c.err(&s)
 }
 
-// Check tells, before there is a process, what of the settings is wrong, or that the port is taken, in one line.
+// Check tells, before there is a process, what of the settings is wrong or not there, or that the port is taken, in one line.
 func (f AttachFlags) Check() error {
 	settings, err := f.settings()
 	if err != nil || settings.Mode == Pause {
 		return err
+	}
+	if settings.GDBServer != "" || settings.LLDBServer != "" {
+		if _, err := findServer(settings); err != nil {
+			return err
+		}
+	}
+	if settings.TLSDir != "" {
+		if _, err := os.Stat(filepath.Join(settings.TLSDir, "tls.crt")); err != nil {
+			return fmt.Errorf("%s=%q: %w", settings.Naming.name("ENVOYSHIM_TLS_DIR"), settings.TLSDir, err)
+		}
 	}
 	port, err := openPort(settings.Listen, settings.Naming)
 	if err == nil {
@@ -230,7 +240,7 @@ func (a *attachment) order(l *luggage, namespaces nsutil.Set) (o order, err erro
 		o.Settings.GDBServer, o.Settings.LLDBServer = server, server // the mode takes one
 		return o, nil
 	}
-	o.Settings.GDBServer, o.Settings.LLDBServer, o.OwnFirst = "", "", !named // which are the node's
+	o.Settings.GDBServer, o.Settings.LLDBServer = "", "" // which are the node's
 	if missing != nil {
 		o.NoServer = missing.Error()
 	} else if server != "" {

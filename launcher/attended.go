@@ -38,7 +38,6 @@ type order struct {
 	TLSDir   int    `json:",omitempty"` // descriptor of the directory, where the user's files are not this process's
 	Server   *loan  `json:",omitempty"` // the node's debug server
 	NoServer string // why there is none
-	OwnFirst bool   // one of the process's own files goes before it
 }
 
 // A word is what it says: an event, or why it cannot begin.
@@ -117,11 +116,11 @@ func (o order) supervisor(tell func(Event)) *supervisor {
 	return s
 }
 
-// take finds the debug server, the process's own or the node's, and opens the port.
+// take finds the debug server, the node's or else one among the process's own files, and opens the port.
 func (s *supervisor) take(o order) (err error) {
-	if s.Server, err = findServer(o.Settings); o.Server != nil && (err != nil || !o.OwnFirst) {
+	if o.Server != nil {
 		s.Server, s.lent = o.Server.Path, o.Server
-	} else if err != nil && o.NoServer != "" {
+	} else if s.Server, err = findServer(o.Settings); err != nil && o.NoServer != "" {
 		return fmt.Errorf("neither in the container nor here: %s", o.NoServer)
 	} else if err != nil {
 		return err

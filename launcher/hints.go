@@ -75,7 +75,7 @@ func (s *supervisor) hints(e *zerolog.Event) *zerolog.Event {
 		e = e.Str("lldb", fmt.Sprintf("lldb -o 'platform select remote-linux' -o 'platform connect connect://%s' -o 'process attach --name %s'",
 			addr, procfs.Comm(s.PID)))
 	case s.serves(lldbProtocol) == nil:
-		e = e.Str("lldb", "lldb -o 'gdb-remote "+addr+"'")
+		e = e.Str("lldb", "lldb -o 'gdb-remote "+addr+"'"+s.elfForLLDB())
 	}
 	if s.serves(jsonRPCProtocol) == nil && (s.Go || s.Mode == Dlv) {
 		e = e.Str("dlv", "dlv connect "+addr)
@@ -89,6 +89,14 @@ func (s *supervisor) hints(e *zerolog.Event) *zerolog.Event {
 		e = e.Str("kubectl", "kubectl-envoyshim connect"+nearFlag(addr)+" --exec '"+exec+"'")
 	}
 	return e
+}
+
+// elfForLLDB is a word for the program. Without it lldb takes the pid for one of this machine, where it is another's or nobody's, and finds no modules.
+func (s *supervisor) elfForLLDB() string {
+	if s.user == nil {
+		return ""
+	}
+	return " ELF"
 }
 
 // podArgs are the arguments by which kubectl exec finds this container.

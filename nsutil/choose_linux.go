@@ -33,8 +33,16 @@ func Oldest(found []*Process) (*Process, error) {
 	if len(chosen) == 1 {
 		return chosen[0], nil
 	}
+	return nil, fmt.Errorf("several are meant, choose one: %s", List(chosen))
+}
+
+// listed bounds a list within a line.
+const listed = 10
+
+// List names processes in one line, in the words by which one of them is chosen.
+func List(found []*Process) string {
 	var all []string
-	for _, p := range chosen {
+	for _, p := range found[:min(len(found), listed)] {
 		text := fmt.Sprintf("--pid %d (%s", p.PID, Printable(p.Comm))
 		if p.Container != "" {
 			text += ", container " + p.Container[:min(12, len(p.Container))]
@@ -44,7 +52,10 @@ func Oldest(found []*Process) (*Process, error) {
 		}
 		all = append(all, text+")")
 	}
-	return nil, fmt.Errorf("several are meant, choose one: %s", strings.Join(all, ", "))
+	if more := len(found) - listed; more > 0 {
+		all = append(all, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(all, ", ")
 }
 
 // place tells one container from another: by their cgroups, and where these tell nothing by their namespaces.

@@ -38,9 +38,12 @@ func (p *Process) String() string {
 	if p.NSPID != p.PID {
 		s += fmt.Sprintf(" (%d in its container)", p.NSPID)
 	}
-	s += ", " + p.Comm + ", " + p.Exe
+	s += ", " + Printable(p.Comm) + ", " + Printable(p.Exe)
 	if p.Pod != "" {
-		s += ", in pod " + p.Pod
+		s += ", in pod " + Printable(p.Pod)
+	}
+	if p.Container != "" {
+		s += ", container " + p.Container[:min(12, len(p.Container))]
 	}
 	return s
 }

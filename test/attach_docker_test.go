@@ -113,11 +113,11 @@ func TestAttachShowsTheContainersFiles(t *testing.T) {
 	a.end(unix.SIGINT)
 }
 
-// A server that the image has goes before the node's.
+// Where the node has no server the one of the image is taken.
 func TestAttachTakesTheContainersServer(t *testing.T) {
 	_, pid := crowdElsewhere(t, true)
 	for mode, server := range map[string]string{"gdb": "gdbserver", "lldb": "lldb-server"} {
-		a := attachNode(t, pid, "--mode", mode)
+		a := attachEnv(t, []string{"PATH=/nonexistent"}, pid, "--mode", mode)
 		c := startClient(t, mode, fixture(t, "bin/test/crowd"), a.port)
 		exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", tracer(t, pid)))
 		must(t, err)

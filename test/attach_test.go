@@ -55,7 +55,12 @@ type attach struct {
 
 func attachNode(t testing.TB, target int, flags ...string) *attach {
 	t.Helper()
-	a := &attach{process: start(t, nil, attachArgs(t, target, flags...)...), target: target}
+	return attachEnv(t, nil, target, flags...)
+}
+
+func attachEnv(t testing.TB, env []string, target int, flags ...string) *attach {
+	t.Helper()
+	a := &attach{process: start(t, env, attachArgs(t, target, flags...)...), target: target}
 	a.first = a.event("listening")
 	a.port = a.first.str("listen")
 	return a
@@ -589,7 +594,7 @@ func TestAttachByPod(t *testing.T) {
 	if code != 1 || strings.Count(out, "\n") != 1 {
 		t.Errorf("status %d, %s", code, out)
 	}
-	contains(t, out, "envoyshim: several processes are pod "+pod+": choose one by --pid, --comm or --exe: ", fmt.Sprintf("%d (sh), %d (crowd)", init, called("crowd")))
+	contains(t, out, "envoyshim: several processes are pod "+pod+", choose one: ", fmt.Sprintf("--pid %d (sh), --pid %d (crowd)", init, called("crowd")))
 	if out, code := runAny(t, cli(t), "attach"); code != 2 || strings.Count(out, "\n") != 1 {
 		t.Errorf("status %d, %s", code, out)
 	}

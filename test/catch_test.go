@@ -338,14 +338,17 @@ func TestCatchRefused(t *testing.T) {
 		{drop("-bpf,-sys_admin"), "CAP_BPF"},
 		{drop("-perfmon,-sys_admin"), "CAP_PERFMON"},
 		{[]string{"setpriv", "--reuid", "1337", "--clear-groups", "--", cli(t), "catch", "--comm", "nobody"}, "CAP_BPF"},
-		{[]string{cli(t), "catch", "--comm", "a-name-of-more-than-15"}, "15"},
+		{[]string{cli(t), "catch", "--comm", "a-name-of-more-than-15", "--timeout", "1ms"}, "the kernel keeps 15 bytes of a command name: waiting for a-name-of-more-"},
+		{[]string{cli(t), "catch", "--comm", "nobody", "--pod", ""}, "--pod: is empty"},
+		{[]string{cli(t), "catch", "--comm", "nobody", "--pod", "no-such-pod", "--timeout", "1ms"}, "waiting for one to come: no process is pod no-such-pod"},
+		{[]string{cli(t), "catch", "--comm", "nobody", "--mode", "gdb", "--gdbserver", "/nonexistent"}, "/nonexistent"},
 		{[]string{cli(t), "catch"}, "--comm"},
 		{[]string{cli(t), "catch", "--comm", "nobody", "--method", "ptrace"}, "--follow"},
 		{[]string{cli(t), "catch", "--comm", "nobody", "--listen", "0.0.0.0:2159"}, "--insecure"},
 		{[]string{cli(t), "catch", "--comm", "nobody", "--timeout", "1ms"}, "1ms"},
 	} {
 		out, status := runAny(t, c.argv...)
-		if lines := strings.Count(out, "\n"); status == 0 || !strings.Contains(out, c.want) || lines > 2 {
+		if lines := strings.Count(out, "\n"); status == 0 || !strings.Contains(out, c.want) || lines > 3 {
 			t.Errorf("%v: status %d\n%s", c.argv, status, out)
 		}
 	}

@@ -5,7 +5,6 @@ package cli
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/envoyshim/envoyshim/internal/command"
 	"github.com/envoyshim/envoyshim/launcher"
@@ -13,12 +12,12 @@ import (
 )
 
 type attachCommand struct {
-	PID       int    `name:"pid" placeholder:"N" help:"The process."`
-	Pod       string `placeholder:"NAME" help:"The process of this pod; of several, the only envoy, unless --comm or --exe says otherwise."`
-	PodUID    string `name:"pod-uid" placeholder:"UID" help:"The process of the pod of this uid, likewise."`
-	Container string `placeholder:"ID" help:"The process of this container, likewise."`
-	Comm      string `placeholder:"NAME" help:"The process of this command name."`
-	Exe       string `placeholder:"PATH" help:"The process that executes this file, by its path in the process's own mount namespace."`
+	PID       int          `name:"pid" placeholder:"N" help:"The process."`
+	Pod       command.Word `placeholder:"NAME" help:"The process of this pod; of several, the only envoy, unless --comm or --exe says otherwise."`
+	PodUID    command.Word `name:"pod-uid" placeholder:"UID" help:"The process of the pod of this uid, likewise."`
+	Container command.Word `placeholder:"ID" help:"The process of this container, likewise."`
+	Comm      command.Word `placeholder:"NAME" help:"The process of this command name."`
+	Exe       command.Word `placeholder:"PATH" help:"The process that executes this file, by its path in the process's own mount namespace."`
 	launcher.AttachFlags
 	EOF bool `name:"until-eof" help:"End at the end of standard input, too: by 'kubectl exec -i' it then does not outlive its user."`
 }
@@ -42,7 +41,7 @@ func (c *attachCommand) Run(s *command.Streams) error {
 
 // find returns the one process that is meant.
 func (c *attachCommand) find() (*nsutil.Process, error) {
-	q := nsutil.Query{PID: c.PID, Pod: c.Pod, PodUID: c.PodUID, Container: c.Container, Comm: c.Comm, Exe: c.Exe}
+	q := nsutil.Query{PID: c.PID, Pod: string(c.Pod), PodUID: string(c.PodUID), Container: string(c.Container), Comm: string(c.Comm), Exe: string(c.Exe)}
 	if err := q.Check(); err != nil {
 		return nil, command.Usage("%w", err)
 	}
@@ -59,25 +58,11 @@ func (c *attachCommand) find() (*nsutil.Process, error) {
 	}
 	if len(chosen) != 1 {
 		defer nsutil.CloseAll(found)
-		return nil, fmt.Errorf("several processes are %s: choose one by --pid, --comm or --exe: %s", q, list(found))
+		return nil, fmt.Errorf("several processes are %s, choose one: %s", q, nsutil.List(found))
 	}
 	it := chosen[0]
 	nsutil.CloseAll(slices.DeleteFunc(found, func(p *nsutil.Process) bool { return p == it }))
 	return it, nil
-}
-
-// listed bounds a list within a line.
-const listed = 10
-
-func list(found []*nsutil.Process) string {
-	var all []string
-	for _, p := range found[:min(len(found), listed)] {
-		all = append(all, fmt.Sprintf("%d (%s)", p.PID, nsutil.Printable(p.Comm)))
-	}
-	if more := len(found) - listed; more > 0 {
-		all = append(all, fmt.Sprintf("and %d more", more))
-	}
-	return strings.Join(all, ", ")
 }
 
 // attendCommand is the process that attach starts for another's namespaces.

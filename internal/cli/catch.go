@@ -16,11 +16,11 @@ import (
 )
 
 type catchCommand struct {
-	Comm      string        `placeholder:"NAME" help:"Catch what has this command name after its exec, as envoy."`
-	Exe       string        `placeholder:"PATH" help:"Catch what executes this file: what /proc/PID/exe will be, in the container's own view."`
-	Pod       string        `placeholder:"NAME" help:"Only in this pod: the host name of its UTS namespace."`
-	PodUID    string        `name:"pod-uid" placeholder:"UID" help:"Only in the pod of this uid."`
-	Container string        `placeholder:"ID" help:"Only in this container."`
+	Comm      command.Word  `placeholder:"NAME" help:"Catch what has this command name after its exec, as envoy."`
+	Exe       command.Word  `placeholder:"PATH" help:"Catch what executes this file: what /proc/PID/exe will be, in the container's own view."`
+	Pod       command.Word  `placeholder:"NAME" help:"Only in this pod: the host name of its UTS namespace."`
+	PodUID    command.Word  `name:"pod-uid" placeholder:"UID" help:"Only in the pod of this uid."`
+	Container command.Word  `placeholder:"ID" help:"Only in this container."`
 	Skip      int           `placeholder:"N" help:"Let the first N that match go: an init container may run the same program first."`
 	Count     int           `default:"1" placeholder:"N" help:"Catch so many, one after another; 0: until Ctrl-C."`
 	Timeout   time.Duration `placeholder:"D" help:"Give up after this long (Go duration) with exit status 1; 0 waits for ever."`
@@ -35,10 +35,18 @@ func (c *catchCommand) Run(s *command.Streams) error {
 	if err := c.check(); err != nil {
 		return err
 	}
+	out := reporter{s, c.JSON}
+	if len(c.Comm) > nsutil.CommLen {
+		c.Comm = c.Comm[:nsutil.CommLen]
+		out.warn(fmt.Sprintf("the kernel keeps %d bytes of a command name: waiting for %s", nsutil.CommLen, nsutil.Printable(string(c.Comm))))
+	}
+	if err := c.lookAhead(out); err != nil {
+		return err
+	}
 	ctx, stop := untilStopped(c.EOF, s.In)
 	defer stop()
 	catcher, err := catch.Open(catch.Method(c.Method), c.Follow, catch.Options{
-		Match: catch.Match{Comm: c.Comm, Exe: c.Exe, Pod: c.Pod, PodUID: c.PodUID, Container: c.Container},
+		Match: catch.Match{Comm: string(c.Comm), Exe: string(c.Exe), Pod: string(c.Pod), PodUID: string(c.PodUID), Container: string(c.Container)},
 		Skip:  c.Skip,
 		Count: c.Count,
 	})
@@ -46,7 +54,7 @@ func (c *catchCommand) Run(s *command.Streams) error {
 		return err
 	}
 	defer catcher.Close()
-	k := &keeper{flags: c.AttachFlags, out: reporter{s, c.JSON}}
+	k := &keeper{flags: c.AttachFlags, out: out}
 	k.out.say(waiting{"waiting", catcher.Method()}, "waiting for %s, by %s; Ctrl-C ends", c, catcher.Method())
 	return k.keep(ctx, catcher, c.Timeout)
 }
@@ -56,8 +64,6 @@ func (c *catchCommand) check() error {
 	switch {
 	case c.Comm == "" && c.Exe == "":
 		return command.Usage("missing flags: --comm=NAME or --exe=PATH, what is to be caught")
-	case len(c.Comm) > nsutil.CommLen:
-		return command.Usage("--comm: %q has %d bytes, and the kernel keeps %d: give %q", c.Comm, len(c.Comm), nsutil.CommLen, c.Comm[:nsutil.CommLen])
 	case c.Skip < 0, c.Count < 0, c.Timeout < 0:
 		return command.Usage("--skip, --count and --timeout are 0 or more")
 	case c.Method == "ptrace" && c.Follow == 0:
@@ -65,37 +71,47 @@ func (c *catchCommand) check() error {
 	case c.Method == "ebpf" && c.Follow != 0:
 		return command.Usage("--follow is for --method=ptrace; --method=ebpf sees every exec")
 	}
-	q := nsutil.Query{Comm: c.Comm, Exe: c.Exe, Pod: c.Pod, PodUID: c.PodUID, Container: c.Container}
+	q := c.place()
+	q.Comm, q.Exe = string(c.Comm), string(c.Exe)
 	if err := q.Check(); err != nil {
 		return command.Usage("%w", err)
 	}
-	if err := c.AttachFlags.Check(); err != nil {
-		return err
-	}
-	return c.onePod()
+	return c.AttachFlags.Check()
 }
 
-// onePod refuses a name that two pods of this node have, in namespaces of their own.
-func (c *catchCommand) onePod() error {
-	if c.Pod == "" || c.PodUID != "" || c.Container != "" {
+// place is where it is to be caught.
+func (c *catchCommand) place() nsutil.Query {
+	return nsutil.Query{Pod: string(c.Pod), PodUID: string(c.PodUID), Container: string(c.Container)}
+}
+
+// lookAhead looks at where it is to be caught before it waits there, perhaps for long: a name that two pods have now is refused, and one that
+// nothing has yet is told, for it may be mistyped.
+func (c *catchCommand) lookAhead(out reporter) error {
+	place := c.place()
+	if place == (nsutil.Query{}) {
 		return nil
 	}
-	found, err := nsutil.Find(nsutil.Query{Pod: c.Pod})
+	found, err := nsutil.Find(place)
+	defer nsutil.CloseAll(found)
 	if errors.Is(err, nsutil.ErrNotFound) {
-		return nil // it is to come
+		out.warn("waiting for one to come: " + err.Error())
+		return nil
 	}
 	if err != nil {
 		return err
 	}
-	defer nsutil.CloseAll(found)
-	var uids []string
+	var pods []string
 	for _, p := range found {
-		if p.PodUID != "" && !slices.Contains(uids, p.PodUID) {
-			uids = append(uids, p.PodUID)
+		which := "--pod-uid " + p.PodUID
+		if p.PodUID == "" {
+			which = "--container " + p.Container[:min(12, len(p.Container))]
+		}
+		if p.PodUID+p.Container != "" && !slices.Contains(pods, which) {
+			pods = append(pods, which)
 		}
 	}
-	if len(uids) > 1 {
-		return fmt.Errorf("several pods on this node are called %s; choose by --pod-uid: %s", c.Pod, strings.Join(uids, ", "))
+	if place == (nsutil.Query{Pod: place.Pod}) && len(pods) > 1 {
+		return fmt.Errorf("several on this node are called %s; choose: %s", place.Pod, strings.Join(pods, ", "))
 	}
 	return nil
 }
@@ -104,7 +120,7 @@ func (c *catchCommand) onePod() error {
 func (c *catchCommand) String() string {
 	var words []string
 	for _, w := range []struct{ what, value string }{
-		{"", c.Comm}, {"", c.Exe}, {"in pod ", c.Pod}, {"in the pod of uid ", c.PodUID}, {"in container ", c.Container},
+		{"", string(c.Comm)}, {"", string(c.Exe)}, {"in pod ", string(c.Pod)}, {"in the pod of uid ", string(c.PodUID)}, {"in container ", string(c.Container)},
 	} {
 		if w.value != "" {
 			words = append(words, w.what+w.value)

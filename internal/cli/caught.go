@@ -29,6 +29,7 @@ type keeper struct {
 	flags launcher.AttachFlags
 	out   reporter
 
+	told   int            // how many were caught
 	first  *port          // that has the address that was asked for
 	ports  sync.WaitGroup // all of them
 	failed atomic.Bool    // one was not served to its end
@@ -52,7 +53,7 @@ func (k *keeper) keep(ctx context.Context, catcher catch.Catcher, timeout time.D
 	k.ports.Wait()
 	switch {
 	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
-		return fmt.Errorf("timed out after %s: not so many were caught; --timeout, --comm and --pod say what is waited for, and how long", timeout)
+		return fmt.Errorf("timed out after %s: %d caught; `envoyshim find` tells what there is, --timeout waits longer", timeout, k.told)
 	case err != nil && ctx.Err() == nil:
 		return err
 	}
@@ -100,9 +101,10 @@ func (k *keeper) caught(ctx context.Context, c catch.Caught) {
 		k.out.warn(fmt.Sprintf("caught: process %d; %s; but: %v", c.PID, resumes(c.PID), err))
 		return
 	}
+	k.told++
 	k.out.say(told{"caught", p, c.At}, "caught: %s; %s", p, k.next(ctx, p))
 	if info, err := elfinfo.Read(fmt.Sprintf("/proc/%d/exe", p.PID)); err == nil && info.Shim {
-		k.out.warn("that is envoyshim itself, in the place of what it holds; --exe names the real one")
+		k.out.warn("that is envoyshim itself, which is about to execute the real one: --skip 1 lets it go first, --exe names the real one")
 	}
 	if k.flags.Mode == string(launcher.Pause) || ctx.Err() != nil {
 		p.Close()

@@ -11,13 +11,13 @@ import (
 )
 
 type findCommand struct {
-	PID       int    `name:"pid" placeholder:"N" help:"The process of this pid."`
-	Pod       string `placeholder:"NAME" help:"Processes whose host name is this pod's. A pod with hostNetwork has its node's: use --pod-uid."`
-	PodUID    string `name:"pod-uid" placeholder:"UID" help:"Processes in the cgroup of this pod (metadata.uid; of a static pod, the annotation kubernetes.io/config.hash)."`
-	Container string `placeholder:"ID" help:"Processes in the cgroup of this container: its id, also as 'RUNTIME://ID', or the first 4 or more digits."`
-	Comm      string `placeholder:"NAME" help:"Processes of this command name, of which the kernel keeps 15 bytes."`
-	Exe       string `placeholder:"PATH" help:"Processes that execute this file, by its path in their own mount namespace, behind all symbolic links."`
-	JSON      bool   `name:"json" help:"Print JSON: an array, one object a process."`
+	PID       int          `name:"pid" placeholder:"N" help:"The process of this pid."`
+	Pod       command.Word `placeholder:"NAME" help:"Processes whose host name is this pod's. A pod with hostNetwork has its node's: use --pod-uid."`
+	PodUID    command.Word `name:"pod-uid" placeholder:"UID" help:"Processes in the cgroup of this pod (metadata.uid; of a static pod, the annotation kubernetes.io/config.hash)."`
+	Container command.Word `placeholder:"ID" help:"Processes in the cgroup of this container: its id, also as 'RUNTIME://ID', or the first 4 or more digits."`
+	Comm      command.Word `placeholder:"NAME" help:"Processes of this command name, of which the kernel keeps 15 bytes."`
+	Exe       command.Word `placeholder:"PATH" help:"Processes that execute this file, by its path in their own mount namespace, behind all symbolic links."`
+	JSON      bool         `name:"json" help:"Print JSON: an array, one object a process."`
 }
 
 // Help says how the flags go together, and where it works.
@@ -27,7 +27,7 @@ func (c *findCommand) Help() string {
 }
 
 func (c *findCommand) Run(s *command.Streams) error {
-	q := nsutil.Query{PID: c.PID, Pod: c.Pod, PodUID: c.PodUID, Container: c.Container, Comm: c.Comm, Exe: c.Exe}
+	q := nsutil.Query{PID: c.PID, Pod: string(c.Pod), PodUID: string(c.PodUID), Container: string(c.Container), Comm: string(c.Comm), Exe: string(c.Exe)}
 	if err := q.Check(); err != nil {
 		return command.Usage("%w", err)
 	}

@@ -16,14 +16,14 @@ import (
 )
 
 type nsexecCommand struct {
-	PID        int      `name:"pid" placeholder:"N" help:"The process whose namespaces are entered."`
-	Pod        string   `placeholder:"NAME" help:"The oldest process of this pod, by its host name."`
-	PodUID     string   `name:"pod-uid" placeholder:"UID" help:"The oldest process of the pod with this uid."`
-	Container  string   `placeholder:"ID" help:"The oldest process of this container: its id, or the first 4 or more digits."`
-	Comm       string   `placeholder:"NAME" help:"The oldest process of this command name: of a pod with several containers it tells which is meant."`
-	Namespaces string   `name:"ns" placeholder:"LIST" default:"pid,mnt,uts" help:"The namespaces to enter: pid, mnt, uts, net, ipc, user, cgroup, time, with commas between them, or all (${default})."`
-	Root       bool     `help:"With the process's root directory and working directory, too."`
-	Command    []string `arg:"" name:"cmd" passthrough:"partial" help:"The command and its arguments; a name without a slash is looked up on PATH, in the namespaces entered."`
+	PID        int          `name:"pid" placeholder:"N" help:"The process whose namespaces are entered."`
+	Pod        command.Word `placeholder:"NAME" help:"The oldest process of this pod, by its host name."`
+	PodUID     command.Word `name:"pod-uid" placeholder:"UID" help:"The oldest process of the pod with this uid."`
+	Container  command.Word `placeholder:"ID" help:"The oldest process of this container: its id, or the first 4 or more digits."`
+	Comm       command.Word `placeholder:"NAME" help:"The oldest process of this command name: of a pod with several containers it tells which is meant."`
+	Namespaces string       `name:"ns" placeholder:"LIST" default:"pid,mnt,uts" help:"The namespaces to enter: pid, mnt, uts, net, ipc, user, cgroup, time, with commas between them, or all (${default})."`
+	Root       bool         `help:"With the process's root directory and working directory, too."`
+	Command    []string     `arg:"" name:"cmd" passthrough:"partial" help:"The command and its arguments; a name without a slash is looked up on PATH, in the namespaces entered."`
 }
 
 // Help says what the command gets.
@@ -70,7 +70,7 @@ func (c *nsexecCommand) Run(s *command.Streams) error {
 
 // target is the process whose namespaces are meant.
 func (c *nsexecCommand) target() (*nsutil.Process, error) {
-	q := nsutil.Query{Pod: c.Pod, PodUID: c.PodUID, Container: c.Container, Comm: c.Comm}
+	q := nsutil.Query{Pod: string(c.Pod), PodUID: string(c.PodUID), Container: string(c.Container), Comm: string(c.Comm)}
 	switch {
 	case (q == nsutil.Query{}) == (c.PID == 0):
 		return nil, command.Usage("say whose namespaces: --pid, or one or more of --pod, --pod-uid, --container, --comm")
