@@ -82,6 +82,8 @@ type Event struct {
 	Signal   string `json:"signal,omitempty"`   // of held: at which; of exited: by which
 	Status   *int   `json:"status,omitempty"`   // of exited
 	Message  string `json:"message,omitempty"`
+
+	Time time.Time `json:"time"`
 }
 
 // Attach serves debuggers a process that the shim did not start, in whatever pid and mount namespace it is, until it ends (nil), or ctx does
@@ -149,6 +151,7 @@ func (a *attachment) pause() error {
 // tell prints an event.
 func (a *attachment) tell(e Event) {
 	a.exited = a.exited || e.Event == evExited
+	e.Time = now()
 	if line, err := json.Marshal(e); err == nil {
 		_, _ = a.out.Write(append(line, '\n'))
 	}

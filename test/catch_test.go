@@ -491,3 +491,23 @@ func TestCatchAtAPortThatIsTaken(t *testing.T) {
 		t.Errorf("status %d, %s", status, out)
 	}
 }
+
+// A process that executes a second time what is wanted is caught again; its port is there already.
+func TestTheSameProcessIsCaughtTwice(t *testing.T) {
+	path, comm := ownProgram(t, "/bin/dash")
+	c := catch(t, "--comm", comm, "--count", "2")
+	p := start(t, nil, path, "-c", `exec "$0" -c "exit 3"`, path)
+	pid := c.caughtAt(p)
+	port := c.next("listening").str("listen")
+	cont(t, pid)
+	if again := c.caughtAt(p); again != pid {
+		t.Fatalf("caught %d, then %d", pid, again)
+	}
+	contains(t, gdb(t, path, "target remote "+port, "x/i $pc", "detach"), "_start", "detached")
+	if st := p.status(); st.ExitStatus() != 3 {
+		t.Fatalf("wait status %#x", st)
+	}
+	if st := c.status(); st != 0 {
+		t.Fatalf("the catcher's wait status is %#x", st)
+	}
+}

@@ -5,6 +5,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -54,8 +55,8 @@ func (c *catchCommand) Run(s *command.Streams) error {
 		return err
 	}
 	defer catcher.Close()
-	k := &keeper{flags: c.AttachFlags, out: out}
-	k.out.say(waiting{"waiting", catcher.Method()}, "waiting for %s, by %s; Ctrl-C ends", c, catcher.Method())
+	k := &keeper{flags: c.AttachFlags, out: out, open: map[int]*port{}}
+	k.out.say(waiting{"waiting", catcher.Method(), c.Comm, c.Exe, c.Pod, c.PodUID, c.Container}, "waiting for %s, by %s; Ctrl-C ends", c, catcher.Method())
 	return k.keep(ctx, catcher, c.Timeout)
 }
 
@@ -99,6 +100,9 @@ func (c *catchCommand) lookAhead(out reporter) error {
 	}
 	if err != nil {
 		return err
+	}
+	if own, herr := os.Hostname(); herr == nil && own == place.Pod {
+		return fmt.Errorf("%s is the host name here, which no pod has but one with hostNetwork; name the pod by --pod-uid", place.Pod)
 	}
 	var pods []string
 	for _, p := range found {

@@ -31,6 +31,7 @@ type keeper struct {
 
 	told   int            // how many were caught
 	first  *port          // that has the address that was asked for
+	open   map[int]*port  // by the process's pid; some are closed already
 	ports  sync.WaitGroup // all of them
 	failed atomic.Bool    // one was not served to its end
 }
@@ -116,7 +117,12 @@ func (k *keeper) caught(ctx context.Context, c catch.Caught) {
 // serve opens the debug port of a process, and keeps it open beside what else is done. The port that was asked for is that of the first, and of the
 // next one when that has ended, as when the same container is started anew; who comes while it lives gets a port of its own.
 func (k *keeper) serve(ctx context.Context, p *nsutil.Process) {
+	if served := k.open[p.PID]; served != nil && !served.isClosed() && !served.process.Ended() {
+		p.Close() // it has executed another program: its port is there already
+		return
+	}
 	flags, own := k.flags, &port{p, make(chan struct{})}
+	k.open[p.PID] = own
 	if k.first != nil && k.first.process.Ended() {
 		<-k.first.closed // which is near
 	}
@@ -168,8 +174,13 @@ func (k *keeper) next(ctx context.Context, p *nsutil.Process) string {
 }
 
 type waiting struct {
-	Event  string       `json:"event"`
-	Method catch.Method `json:"method"`
+	Event     string       `json:"event"`
+	Method    catch.Method `json:"method"`
+	Comm      command.Word `json:"comm,omitempty"`
+	Exe       command.Word `json:"exe,omitempty"`
+	Pod       command.Word `json:"pod,omitempty"`
+	PodUID    command.Word `json:"pod_uid,omitempty"`
+	Container command.Word `json:"container,omitempty"`
 }
 
 type told struct {

@@ -68,8 +68,11 @@ func (f *followed) Method() Method { return Ptrace }
 // execed is tracee.Exec.
 func (f *followed) execed(pid int, hold func() error) (more bool, err error) {
 	at := time.Now()
-	p, ok := f.options.matches(pid)
-	if !ok {
+	p, err := f.options.matches(pid)
+	if err != nil {
+		return false, fmt.Errorf("look at process %d: %w", pid, err)
+	}
+	if p == nil {
 		return true, nil
 	}
 	if f.matched++; f.matched <= f.options.Skip {

@@ -1,27 +1,36 @@
 package catch
 
 import (
+	"errors"
+	"io/fs"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/envoyshim/envoyshim/internal/procfs"
 	"github.com/envoyshim/envoyshim/nsutil"
 )
 
-// matches looks at a process that stands at an exec. One that is killed meanwhile does not match, nor one that may not be looked into.
-func (m Match) matches(pid int) (*nsutil.Process, bool) {
+// matches looks at a process that stands at an exec; nil: it is another, may not be looked into, or is killed meanwhile.
+func (m Match) matches(pid int) (*nsutil.Process, error) {
 	// Most execs are others, which the cheapest look tells. Behind the path may be " (deleted)".
 	if m.Comm != "" && procfs.Comm(pid) != m.Comm[:min(len(m.Comm), nsutil.CommLen)] ||
 		m.Exe != "" && !strings.HasPrefix(procfs.Exe(pid), filepath.Clean(m.Exe)) {
-		return nil, false
+		return nil, nil
 	}
 	p, err := nsutil.Open(pid)
+	if errors.Is(err, unix.ESRCH) || errors.Is(err, fs.ErrPermission) {
+		return nil, nil
+	}
 	if err != nil {
-		return nil, false
+		return nil, err
 	}
 	p.Close()
-	ok, err := m.query(pid).Matches(p)
-	return p, ok && err == nil
+	if ok, err := m.query(pid).Matches(p); !ok {
+		return nil, err
+	}
+	return p, nil
 }
 
 func (m Match) query(pid int) nsutil.Query {
