@@ -44,7 +44,7 @@ type Exec func(pid int, hold func() error) (more bool, err error)
 var ErrNobody = errors.New("nobody is left to follow")
 
 // Follow traces all threads of a process, which must not be a child of this one, and calls exec for what they start. It returns when
-// nothing escapes any more. The process itself is not stopped.
+// they are traced; of a thread that is in the middle of clone(2) just then, what it makes may not be. The process itself is not stopped.
 func Follow(pid int, exec Exec) (*Follower, error) {
 	muteStops()
 	handleWake()
