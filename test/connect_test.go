@@ -228,11 +228,11 @@ func TestConnectUsage(t *testing.T) {
 	defer taken.Close()
 	dir := newAuthority(t).dir("alice", nil)
 	for args, want := range map[string]result{
-		"":                                      {"", "envoyshim: name either HOST:PORT or --exec; see kubectl envoyshim --help", 2},
-		"h:1 --exec true":                       {"", "envoyshim: name either HOST:PORT or --exec; see kubectl envoyshim --help", 2},
-		"--exec true --tls-dir " + dir:          {"", "envoyshim: --tls-dir and --server-name are for HOST:PORT, together; see kubectl envoyshim --help", 2},
-		"h:1 --server-name x":                   {"", "envoyshim: --tls-dir and --server-name are for HOST:PORT, together; see kubectl envoyshim --help", 2},
-		"h":                                     {"", "envoyshim: address h: missing port in address; see kubectl envoyshim --help", 2},
+		"":                                      {"", "envoyshim: name either HOST:PORT or --exec; see kubectl envoyshim connect --help", 2},
+		"h:1 --exec true":                       {"", "envoyshim: name either HOST:PORT or --exec; see kubectl envoyshim connect --help", 2},
+		"--exec true --tls-dir " + dir:          {"", "envoyshim: --tls-dir and --server-name are for HOST:PORT, together; see kubectl envoyshim connect --help", 2},
+		"h:1 --server-name x":                   {"", "envoyshim: --tls-dir and --server-name are for HOST:PORT, together; see kubectl envoyshim connect --help", 2},
+		"h":                                     {"", "envoyshim: address h: missing port in address; see kubectl envoyshim connect --help", 2},
 		"--exec true|cat":                       {"", `envoyshim: "true|cat" is no command: words quoted as in a shell, with no pipes or redirections`, 1},
 		"--exec /nonexistent/kubectl":           {"", `envoyshim: exec: "/nonexistent/kubectl": stat /nonexistent/kubectl: no such file or directory`, 1},
 		"h:1 --listen 0.0.0.0:0":                {"", `envoyshim: listen on "0.0.0.0:0": debuggers are served on this machine only; name a loopback address, as 127.0.0.1:2159`, 1},

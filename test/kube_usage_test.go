@@ -14,35 +14,34 @@ func TestPodCommandsWithoutACluster(t *testing.T) {
 	must(t, os.WriteFile(config, []byte(`{"apiVersion":"v1","kind":"Config","current-context":"test",
 "clusters":[{"name":"test","cluster":{"server":"http://127.0.0.1:1"}}],"users":[{"name":"test","user":{}}],
 "contexts":[{"name":"test","context":{"cluster":"test","user":"test"}}]}`), 0o600))
-	usage := "; see kubectl envoyshim --help"
-	names := " names no pod: POD, or deploy/NAME, sts/NAME, ds/NAME, rs/NAME, job/NAME" + usage
+	names := " names no pod: POD, or deploy/NAME, sts/NAME, ds/NAME, rs/NAME, job/NAME"
 	for args, want := range map[string]result{
 		"attach svc/x":                       {"", `envoyshim: "svc/x"` + names, 2},
 		"resume a/b/c":                       {"", `envoyshim: "a/b/c"` + names, 2},
 		"doctor deploy/":                     {"", `envoyshim: "deploy/"` + names, 2},
-		"attach x --gdb --lldb":              {"", "envoyshim: --gdb and --lldb can't be used together" + usage, 2},
-		"attach x -- y":                      {"", "envoyshim: arguments are for --gdb or --lldb" + usage, 2},
-		"attach x --gdb --json":              {"", "envoyshim: --json is not for --gdb and --lldb, which have the terminal" + usage, 2},
-		"attach x --port 1":                  {"", "envoyshim: --port is for --via port-forward" + usage, 2},
-		"attach x --wait --via port-forward": {"", "envoyshim: --wait and --pid need --via exec: a port cannot be asked for them" + usage, 2},
-		"wait x":                             {"", "envoyshim: missing flags: --for=STATE" + usage, 2},
-		"status x -A":                        {"", "envoyshim: --all-namespaces is for all pods: leave out x" + usage, 2},
+		"attach x --gdb --lldb":              {"", "envoyshim: --gdb and --lldb can't be used together", 2},
+		"attach x -- y":                      {"", "envoyshim: arguments are for --gdb or --lldb", 2},
+		"attach x --gdb --json":              {"", "envoyshim: --json is not for --gdb and --lldb, which have the terminal", 2},
+		"attach x --port 1":                  {"", "envoyshim: --port is for --via port-forward", 2},
+		"attach x --wait --via port-forward": {"", "envoyshim: --wait and --pid need --via exec: a port cannot be asked for them", 2},
+		"wait x":                             {"", "envoyshim: missing flags: --for=STATE", 2},
+		"status x -A":                        {"", "envoyshim: --all-namespaces is for all pods: leave out x", 2},
 		"catch svc/x":                        {"", `envoyshim: "svc/x"` + names, 2},
-		"catch x --comm a --exe b":           {"", "envoyshim: --comm and --exe can't be used together" + usage, 2},
-		"catch x --count=-1":                 {"", "envoyshim: --skip and --count take no negative numbers" + usage, 2},
+		"catch x --comm a --exe b":           {"", "envoyshim: --comm and --exe can't be used together", 2},
+		"catch x --count=-1":                 {"", "envoyshim: --skip and --count take no negative numbers", 2},
 		"catch x --listen 0.0.0.0:1 --kubeconfig " + config:   {"", `envoyshim: listen on "0.0.0.0:1": debuggers are served on this machine only; name a loopback address, as 127.0.0.1:2159`, 1},
 		"catch x --listen 127.0.0.1:0 --kubeconfig " + config: {"", "envoyshim: reach the cluster at http://127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused; is it up, and the right --context?", 1},
-		"inject":                       {"", "envoyshim: missing flags: --filename=FILE,..." + usage, 2},
-		"inject --node x -f y":         {"", "envoyshim: --node, --node-selector and --namespace are for --node-agent" + usage, 2},
-		"inject --node-agent -f y":     {"", "envoyshim: --node-agent edits no manifest: only --image, --node, --node-selector and --namespace go with it" + usage, 2},
-		"inject --node-agent --remove": {"", "envoyshim: --node-agent is removed by its own manifest: `kubectl envoyshim inject --node-agent | kubectl delete -f -`" + usage, 2},
+		"inject":                       {"", "envoyshim: missing flags: --filename=FILE,...", 2},
+		"inject --node x -f y":         {"", "envoyshim: --node, --node-selector and --namespace are for --node-agent", 2},
+		"inject --node-agent -f y":     {"", "envoyshim: --node-agent edits no manifest: only --image, --node, --node-selector and --namespace go with it", 2},
+		"inject --node-agent --remove": {"", "envoyshim: --node-agent is removed by its own manifest: `kubectl envoyshim inject --node-agent | kubectl delete -f -`", 2},
 
-		"attach x --node --gdb": {"", "envoyshim: --node gives a port: --gdb, --lldb, --print, --elf, --via, --wait and --pid are not for it" + usage, 2},
-		"attach x --comm y":     {"", "envoyshim: --comm and --exe are for --node" + usage, 2},
-		"doctor":                {"", "envoyshim: name either a pod or --node" + usage, 2},
-		"doctor x --node y":     {"", "envoyshim: name either a pod or --node" + usage, 2},
+		"attach x --node --gdb": {"", "envoyshim: --node gives a port: --gdb, --lldb, --print, --elf, --via, --wait and --pid are not for it", 2},
+		"attach x --comm y":     {"", "envoyshim: --comm and --exe are for --node", 2},
+		"doctor":                {"", "envoyshim: name either a pod or --node", 2},
+		"doctor x --node y":     {"", "envoyshim: name either a pod or --node", 2},
 		"find svc/x":            {"", `envoyshim: "svc/x"` + names, 2},
-		"status -c x":           {"", "envoyshim: --container needs a pod" + usage, 2},
+		"status -c x":           {"", "envoyshim: --container needs a pod", 2},
 
 		"status --kubeconfig /dev/null":             {"", "envoyshim: no cluster is configured: set KUBECONFIG, or name a file by --kubeconfig", 1},
 		"status x --kubeconfig " + dir + "/none":    {"", "envoyshim: read the kubeconfig: stat " + dir + "/none: no such file or directory", 1},
@@ -50,6 +49,10 @@ func TestPodCommandsWithoutACluster(t *testing.T) {
 		"attach x --kubeconfig " + config:           {"", "envoyshim: reach the cluster at http://127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused; is it up, and the right --context?", 1},
 		"wait x --for held --kubeconfig " + config:  {"", "envoyshim: reach the cluster at http://127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused; is it up, and the right --context?", 1},
 	} {
+		if want.code == 2 {
+			command, _, _ := strings.Cut(args, " ")
+			want.stderr += "; see kubectl envoyshim " + command + " --help"
+		}
 		if got := finish(t, append([]string{kubectlCLI(t)}, strings.Fields(args)...)...); got != want {
 			t.Errorf("%s\n got %+v\nwant %+v", args, got, want)
 		}

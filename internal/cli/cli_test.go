@@ -111,11 +111,11 @@ Flags:
 
 func TestOutput(t *testing.T) {
 	const (
-		see    = "; see envoyshim --help\n"
 		noneIs = " in this container; `envoyshim status` lists what there is\n"
 
 		elsewhere = "; only this pid namespace is seen, which is not the node's (hostPID: true, or docker run --pid host)\n"
 	)
+	see := func(command string) string { return "; see " + strings.TrimSpace("envoyshim "+command) + " --help\n" }
 	for _, c := range []struct {
 		args   string
 		stdout string
@@ -129,17 +129,17 @@ func TestOutput(t *testing.T) {
 		{"wait --help", waitHelp, "", 0},
 		{"wait --for held --help", waitHelp, "", 0},
 
-		{"bogus", "", `envoyshim: unexpected argument bogus` + see, 2},
-		{"--bogus", "", `envoyshim: unknown flag --bogus` + see, 2},
-		{"status --bogus", "", `envoyshim: unknown flag --bogus` + see, 2},
-		{"status x", "", `envoyshim: unexpected argument x` + see, 2},
-		{"status --pid x", "", `envoyshim: --pid: expected a valid 64 bit int but got "x"` + see, 2},
-		{"wait", "", `envoyshim: missing flags: --for=STATE` + see, 2},
-		{"wait --for stopped", "", `envoyshim: --for must be one of "held","attached","running","exited" but got "stopped"` + see, 2},
-		{"wait --for held --timeout x", "", `envoyshim: --timeout: expected duration but got "x": time: invalid duration "x"` + see, 2},
-		{"run", "", `envoyshim: expected "<elf> ..."` + see, 2},
-		{"run --", "", `envoyshim: expected "<elf> ..."` + see, 2},
-		{"run --bogus true", "", `envoyshim: unknown flag --bogus` + see, 2},
+		{"bogus", "", `envoyshim: unexpected argument bogus` + see(""), 2},
+		{"--bogus", "", `envoyshim: unknown flag --bogus` + see(""), 2},
+		{"status --bogus", "", `envoyshim: unknown flag --bogus` + see("status"), 2},
+		{"status x", "", `envoyshim: unexpected argument x` + see("status"), 2},
+		{"status --pid x", "", `envoyshim: --pid: expected a valid 64 bit int but got "x"` + see("status"), 2},
+		{"wait", "", `envoyshim: missing flags: --for=STATE` + see("wait"), 2},
+		{"wait --for stopped", "", `envoyshim: --for must be one of "held","attached","running","exited" but got "stopped"` + see("wait"), 2},
+		{"wait --for held --timeout x", "", `envoyshim: --timeout: expected duration but got "x": time: invalid duration "x"` + see("wait"), 2},
+		{"run", "", `envoyshim: expected "<elf> ..."` + see("run"), 2},
+		{"run --", "", `envoyshim: expected "<elf> ..."` + see("run"), 2},
+		{"run --bogus true", "", `envoyshim: unknown flag --bogus` + see("run"), 2},
 
 		{"status", "", "no process is under envoyshim in this container\n", 0},
 		{"status --json", "[]\n", "", 0},
@@ -153,22 +153,22 @@ func TestOutput(t *testing.T) {
 		{"wait --for held --until-eof", "", "envoyshim: standard input has ended before a process became held\n", 1},
 		{"wait --for held --pid 999999", "", "envoyshim: process 999999: no such process\n", 1},
 
-		{"find", "", "envoyshim: nothing says which process: give a pid, a pod, a container, a comm or an exe" + see, 2},
-		{"find --exe envoy", "", `envoyshim: "envoy" is no absolute path, as /proc/PID/exe is; a name without a path is a comm` + see, 2},
-		{"find --pod-uid web-0", "", `envoyshim: "web-0" is no uid of a pod, which has 32 hexadecimal digits` + see, 2},
-		{"find --container abc", "", `envoyshim: "abc" is no id of a container, nor the first 4 or more of its 64 hexadecimal digits` + see, 2},
-		{"find --pid=-1", "", "envoyshim: -1 is no pid" + see, 2},
+		{"find", "", "envoyshim: nothing says which process: give a pid, a pod, a container, a comm or an exe" + see("find"), 2},
+		{"find --exe envoy", "", `envoyshim: "envoy" is no absolute path, as /proc/PID/exe is; a name without a path is a comm` + see("find"), 2},
+		{"find --pod-uid web-0", "", `envoyshim: "web-0" is no uid of a pod, which has 32 hexadecimal digits` + see("find"), 2},
+		{"find --container abc", "", `envoyshim: "abc" is no id of a container, nor the first 4 or more of its 64 hexadecimal digits` + see("find"), 2},
+		{"find --pid=-1", "", "envoyshim: -1 is no pid" + see("find"), 2},
 		{"find --pid 999999", "", "envoyshim: process 999999: no such process\n", 1},
 		{"find --comm no-such", "", "envoyshim: no process is comm no-such" + elsewhere, 1},
 		{"find --json --comm no-such", "[]\n", "envoyshim: no process is comm no-such" + elsewhere, 1},
 		{"find --comm no-such --container docker://0123abcd", "", "envoyshim: no process is comm no-such, container docker://0123abcd" + elsewhere, 1},
 		{"find --comm one-that-is-longer", "", "the kernel keeps 15 bytes of a command name: looking for one-that-is-lon\nenvoyshim: no process is comm one-that-is-longer" + elsewhere, 1},
 
-		{"catch", "", "envoyshim: missing flags: --comm=NAME or --exe=PATH, what is to be caught" + see, 2},
-		{"catch --exe envoy", "", `envoyshim: "envoy" is no absolute path, as /proc/PID/exe is; a name without a path is a comm` + see, 2},
-		{"catch --comm envoy --pod-uid web-0", "", `envoyshim: "web-0" is no uid of a pod, which has 32 hexadecimal digits` + see, 2},
-		{"catch --comm envoy --timeout=-1s", "", "envoyshim: --skip, --count and --timeout are 0 or more" + see, 2},
-		{"catch --comm envoy --method ebpf --follow 1", "", "envoyshim: --follow is for --method=ptrace; --method=ebpf sees every exec" + see, 2},
+		{"catch", "", "envoyshim: missing flags: --comm=NAME or --exe=PATH, what is to be caught" + see("catch"), 2},
+		{"catch --exe envoy", "", `envoyshim: "envoy" is no absolute path, as /proc/PID/exe is; a name without a path is a comm` + see("catch"), 2},
+		{"catch --comm envoy --pod-uid web-0", "", `envoyshim: "web-0" is no uid of a pod, which has 32 hexadecimal digits` + see("catch"), 2},
+		{"catch --comm envoy --timeout=-1s", "", "envoyshim: --skip, --count and --timeout are 0 or more" + see("catch"), 2},
+		{"catch --comm envoy --method ebpf --follow 1", "", "envoyshim: --follow is for --method=ptrace; --method=ebpf sees every exec" + see("catch"), 2},
 		{"catch --comm envoy --mode off", "", `envoyshim: --mode="off": allowed: pause, debug, gdb, lldb, lldb-platform, dlv` + "\n", 1},
 
 		// The tests build it without what `make build` puts in.

@@ -81,20 +81,33 @@ func (l Line) Run(args []string, s *Streams) (status int) {
 	}
 	ctx, err := parser.Parse(args)
 	if err != nil {
-		return l.fail(s, fmt.Errorf("%w; see %s --help", err, l.Name), 2)
+		var wrong *kong.ParseError
+		if errors.As(err, &wrong) {
+			ctx = wrong.Context
+		}
+		return l.misused(s, err, ctx)
 	}
 	err = ctx.Run()
 	var usage usageError
 	var other statusError
 	switch {
 	case errors.As(err, &usage):
-		return l.fail(s, fmt.Errorf("%w; see %s --help", err, l.Name), 2)
+		return l.misused(s, err, ctx)
 	case errors.As(err, &other):
 		return l.fail(s, err, other.status)
 	case err != nil:
 		return l.fail(s, err, 1)
 	}
 	return s.Status
+}
+
+// misused says what is wrong with a line, and where its command is explained. ctx is how far kong has come, or nil.
+func (l Line) misused(s *Streams, err error, ctx *kong.Context) int {
+	explained := l.Name
+	if ctx != nil && ctx.Selected() != nil {
+		explained = ctx.Selected().FullPath()
+	}
+	return l.fail(s, fmt.Errorf("%w; see %s --help", err, explained), 2)
 }
 
 func (l Line) fail(s *Streams, err error, status int) int {
