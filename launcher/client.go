@@ -214,7 +214,7 @@ func one(pid int, what string, fits func(Status) bool) (Status, error) {
 	case len(candidates) == 1:
 		return candidates[0], nil
 	case len(candidates) == 0:
-		return Status{}, fmt.Errorf("no process is %s in this container; `envoyshim status` lists what there is", what)
+		return Status{}, fmt.Errorf("no process is %s here; `envoyshim status` lists what there is", what)
 	}
 	var pids []string
 	for _, st := range candidates {

@@ -242,7 +242,7 @@ func TestResumeTwiceIsHarmless(t *testing.T) {
 			if got := state(t, pid); got != "S" && got != "R" {
 				t.Fatalf("state %s", got)
 			}
-			refused(t, finish(t, c.command("resume")...), "no process is held in this container; `envoyshim status` lists what there is")
+			refused(t, finish(t, c.command("resume")...), "no process is held here; `envoyshim status` lists what there is")
 		})
 	}
 }
@@ -272,7 +272,7 @@ func TestWhichOfSeveral(t *testing.T) {
 
 func TestNothingToSteer(t *testing.T) {
 	c := emptyContainer(t)
-	const look = " in this container; `envoyshim status` lists what there is"
+	const look = " here; `envoyshim status` lists what there is"
 	refused(t, finish(t, c.command("resume")...), "no process is held"+look)
 	refused(t, finish(t, c.command("disconnect")...), "no process is attached"+look)
 	refused(t, finish(t, c.command("stdio")...), "no process is open to debuggers"+look)
@@ -285,7 +285,7 @@ func TestDisconnect(t *testing.T) {
 	for mode := range clients {
 		t.Run(mode, func(t *testing.T) {
 			s, c, real, admin := standinInPod(t, mode)
-			refused(t, finish(t, c.command("disconnect")...), "no process is attached in this container; `envoyshim status` lists what there is")
+			refused(t, finish(t, c.command("disconnect")...), "no process is attached here; `envoyshim status` lists what there is")
 			refused(t, finish(t, c.command("disconnect", "--pid", "1")...), "no client is attached to process 1")
 			c.is(finish(t, c.command("status", "--json")...), 1, "held")
 
@@ -457,7 +457,7 @@ func TestOnlyTheOwnerAndRootSteer(t *testing.T) {
 			for _, command := range []string{"status", "resume", "disconnect"} {
 				refused(t, stranger(command, "--pid", pid), "uid 1338 may not steer a process of uid 1337; use that uid or root")
 			}
-			refused(t, stranger("resume"), "no process is held in this container; `envoyshim status` lists what there is")
+			refused(t, stranger("resume"), "no process is held here; `envoyshim status` lists what there is")
 			if all := pod.processes(stranger("status", "--json")); len(all) != 0 {
 				t.Fatalf("a stranger sees %v", all)
 			}

@@ -310,7 +310,7 @@ func TestClusterSteering(t *testing.T) {
 	fmt.Fprintln(debugger.stdin, "stepi")
 	debugger.err.await(t, "Remote connection closed")
 	r = plugin(t, "disconnect", "-n", namespace, "plain").result()
-	if want := (result{"", "envoyshim: container envoy of pod plain: no process is attached in this container; `kubectl envoyshim status -n " + namespace + " plain` lists what there is", 1}); r != want {
+	if want := (result{"", "envoyshim: container envoy of pod plain: no process is attached here; `kubectl envoyshim status -n " + namespace + " plain` lists what there is", 1}); r != want {
 		t.Errorf("%+v", r)
 	}
 
@@ -435,7 +435,7 @@ func TestClusterErrors(t *testing.T) {
 		"attach nope":                             {`pods "nope" not found in namespace ` + namespace},
 		"resume deploy/nope":                      {`deployments.apps "nope" not found in namespace ` + namespace},
 		"status offmode -c nope":                  {"pod offmode has no container nope that stays; it has envoy"},
-		"resume offmode":                          {"container envoy of pod offmode: no process is held in this container"},
+		"resume offmode":                          {"container envoy of pod offmode: no process is held here"},
 		"wait offmode --for held --timeout 1s":    {"timed out after 1s: no process of pod offmode became held"},
 		"wait uninjected --for held --timeout 1s": {"Istio did not inject pod uninjected: ", "timed out after 1s: no process of pod uninjected became held; Istio did not inject pod uninjected: "},
 		"wait nope --for held --timeout 1s":       {"there is no such pod yet", "timed out after 1s: no process of pod nope became held"},

@@ -13,7 +13,7 @@ import (
 
 type commands struct {
 	Run        runCommand        `cmd:"" help:"Run an ELF, held before its first instruction when --mode says so."`
-	Status     statusCommand     `cmd:"" help:"List the processes under envoyshim in this container."`
+	Status     statusCommand     `cmd:"" help:"List the processes under envoyshim here."`
 	Resume     resumeCommand     `cmd:"" help:"Let a held process run."`
 	Wait       waitCommand       `cmd:"" help:"Wait until a process is held, attached, running or exited."`
 	Disconnect disconnectCommand `cmd:"" help:"Drop the attached debugger; back to held."`

@@ -62,7 +62,7 @@ Flags:
 Commands:
   run           Run an ELF, held before its first instruction when --mode says
                 so.
-  status        List the processes under envoyshim in this container.
+  status        List the processes under envoyshim here.
   resume        Let a held process run.
   wait          Wait until a process is held, attached, running or exited.
   disconnect    Drop the attached debugger; back to held.
@@ -82,7 +82,7 @@ Run "envoyshim <command> --help" for more information on a command.
 
 const statusHelp = `Usage: envoyshim status [flags]
 
-List the processes under envoyshim in this container.
+List the processes under envoyshim here.
 
 Flags:
   -h, --help       Show context-sensitive help.
@@ -111,7 +111,7 @@ Flags:
 
 func TestOutput(t *testing.T) {
 	const (
-		noneIs = " in this container; `envoyshim status` lists what there is\n"
+		noneIs = " here; `envoyshim status` lists what there is\n"
 
 		elsewhere = "; only this pid namespace is seen, which is not the node's (hostPID: true, or docker run --pid host)\n"
 	)
@@ -141,7 +141,7 @@ func TestOutput(t *testing.T) {
 		{"run --", "", `envoyshim: expected "<elf> ..."` + see("run"), 2},
 		{"run --bogus true", "", `envoyshim: unknown flag --bogus` + see("run"), 2},
 
-		{"status", "", "no process is under envoyshim in this container\n", 0},
+		{"status", "", "no process is under envoyshim here\n", 0},
 		{"status --json", "[]\n", "", 0},
 		{"status --pid 999999", "", "envoyshim: process 999999: no such process\n", 1},
 		{"status --json --pid 999999", "", "envoyshim: process 999999: no such process\n", 1},

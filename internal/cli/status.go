@@ -32,7 +32,7 @@ func report(s *command.Streams, asJSON bool, found ...launcher.Status) error {
 		return s.JSON(found)
 	}
 	if len(found) == 0 {
-		fmt.Fprintln(s.Err, "no process is under envoyshim in this container")
+		fmt.Fprintln(s.Err, "no process is under envoyshim here")
 		return nil
 	}
 	table := s.Table()
