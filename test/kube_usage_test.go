@@ -57,4 +57,8 @@ func TestPodCommandsWithoutACluster(t *testing.T) {
 			t.Errorf("%s\n got %+v\nwant %+v", args, got, want)
 		}
 	}
+	missing := finish(t, "env", "KUBECONFIG="+dir+"/a:"+dir+"/b", kubectlCLI(t), "status")
+	if want := (result{"", "envoyshim: no cluster is configured: KUBECONFIG names no file that is there (" + dir + "/a, " + dir + "/b); set it, or name a file by --kubeconfig", 1}); missing != want {
+		t.Errorf("%+v, not %+v", missing, want)
+	}
 }

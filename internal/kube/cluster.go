@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -55,6 +56,8 @@ func init() {
 func (f Flags) Connect() (*Cluster, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = f.Kubeconfig
+	var missing clientcmd.MissingConfigError // what KUBECONFIG names, when none of it is there
+	rules.Warner = func(err error) { errors.As(err, &missing) }
 	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{
 		CurrentContext: f.Context,
 		Context:        api.Context{Namespace: f.Namespace},
@@ -62,11 +65,11 @@ func (f Flags) Connect() (*Cluster, error) {
 	})
 	config, err := loader.ClientConfig()
 	if err != nil {
-		return nil, explainConfig(err)
+		return nil, explainConfig(err, missing.Missing)
 	}
 	namespace, _, err := loader.Namespace()
 	if err != nil {
-		return nil, explainConfig(err)
+		return nil, explainConfig(err, missing.Missing)
 	}
 	config.GroupVersion = &corev1.SchemeGroupVersion
 	config.APIPath = "/api"
@@ -75,7 +78,7 @@ func (f Flags) Connect() (*Cluster, error) {
 	config.WarningHandler = rest.NoWarnings{}
 	client, err := rest.RESTClientFor(config)
 	if err != nil {
-		return nil, explainConfig(err)
+		return nil, explainConfig(err, missing.Missing)
 	}
 	return &Cluster{Namespace: namespace, config: config, client: client, flags: f}, nil
 }

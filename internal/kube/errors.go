@@ -13,8 +13,11 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-func explainConfig(err error) error {
+// explainConfig says what to do about a kubeconfig. missing are the files that KUBECONFIG names, when none is there.
+func explainConfig(err error, missing []string) error {
 	switch {
+	case len(missing) > 0:
+		return fmt.Errorf("no cluster is configured: KUBECONFIG names no file that is there (%s); set it, or name a file by --kubeconfig", strings.Join(missing, ", "))
 	case clientcmd.IsEmptyConfig(err):
 		return errors.New("no cluster is configured: set KUBECONFIG, or name a file by --kubeconfig")
 	case clientcmd.IsContextNotFound(err), strings.HasPrefix(err.Error(), "context "):
