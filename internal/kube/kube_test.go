@@ -215,8 +215,8 @@ func TestCommandsFromHere(t *testing.T) {
 	f := Found{Namespace: "demo", Pod: "p"}
 	for says, want := range map[string]string{
 		"no process is held here; `envoyshim status` lists what there is": "no process is held here; `kubectl envoyshim status -n demo p` lists what there is",
-		"detach there, or `envoyshim disconnect` first":                                "detach there, or `kubectl envoyshim disconnect -n demo p` first",
-		"process 7 is traced by process 8 (gdb); detach there":                         "process 7 is traced by process 8 (gdb); detach there",
+		"detach there, or `envoyshim disconnect` first":                   "detach there, or `kubectl envoyshim disconnect -n demo p` first",
+		"process 7 is traced by process 8 (gdb); detach there":            "process 7 is traced by process 8 (gdb); detach there",
 	} {
 		if got := f.fromHere(says); got != want {
 			t.Errorf("%s", got)
