@@ -75,7 +75,7 @@ func permitted(p *nsutil.Process) error {
 	}
 	if own, err := procfs.ReadStatus(os.Getpid()); err == nil {
 		if lacks := own.Lacks(needed...); lacks != "" {
-			return fmt.Errorf("attach to process %d: %w: %s here; %s", p.PID, unix.EPERM, lacks, grant)
+			return fmt.Errorf("attach to process %d: %w: %s here; %s", p.PID, unix.EPERM, lacks, own.Grant())
 		}
 	}
 	switch {
@@ -86,9 +86,6 @@ func permitted(p *nsutil.Process) error {
 	}
 	return stop
 }
-
-// grant is the cure for a capability that is missing.
-const grant = "run it as root on the node, or add the capability"
 
 // entered are the namespaces that the supervisor of a process has to enter. With the pid namespace comes that of mounts, for its /proc.
 func entered(p *nsutil.Process) (nsutil.Set, error) {
@@ -112,7 +109,7 @@ func entered(p *nsutil.Process) (nsutil.Set, error) {
 		return 0, err
 	}
 	if lacks := st.Lacks(unix.CAP_SYS_ADMIN, unix.CAP_SYS_CHROOT); lacks != "" {
-		return 0, fmt.Errorf("enter the namespaces of process %d: %w: %s here; %s", p.PID, unix.EPERM, lacks, grant)
+		return 0, fmt.Errorf("enter the namespaces of process %d: %w: %s here; %s", p.PID, unix.EPERM, lacks, st.Grant())
 	}
 	return set, nil
 }

@@ -265,7 +265,7 @@ func Resume(pid int) (Status, error) {
 	if err := unix.PidfdSendSignal(fd, unix.SIGCONT, nil, 0); err != nil {
 		own, _ := procfs.ReadStatus(os.Getpid())
 		if lacks := own.Lacks(unix.CAP_KILL); err == unix.EPERM && lacks != "" {
-			return st, fmt.Errorf("send SIGCONT to process %d: %w: %s here; %s", st.PID, err, lacks, grant)
+			return st, fmt.Errorf("send SIGCONT to process %d: %w: %s here; %s", st.PID, err, lacks, own.Grant())
 		}
 		return st, fmt.Errorf("send SIGCONT to process %d: %w", st.PID, err)
 	}

@@ -145,7 +145,7 @@ func (d *nodeDoctor) lacks(layer string, capability int, consequence string) boo
 	if missing == "" {
 		return false
 	}
-	d.add(diagnosis.Warn, layer, missing+": "+consequence, grant)
+	d.add(diagnosis.Warn, layer, missing+": "+consequence, d.status.Grant())
 	return true
 }
 

@@ -774,9 +774,9 @@ func TestEBPFRefused(t *testing.T) {
 		by   []string
 		says []string
 	}{
-		"no capability":  {without("-all"), []string{"eBPF needs CAP_BPF and CAP_PERFMON, which this process lacks: "}},
-		"no CAP_PERFMON": {without("-all,+bpf"), []string{"eBPF needs CAP_PERFMON, which this process lacks: "}},
-		"no CAP_BPF":     {without("-all,+perfmon"), []string{"eBPF needs CAP_BPF, which this process lacks: "}},
+		"no capability":  {without("-all"), []string{"eBPF needs CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN, which this process lacks: "}},
+		"no CAP_PERFMON": {without("-all,+bpf"), []string{"eBPF needs CAP_PERFMON, or CAP_SYS_ADMIN, which this process lacks: "}},
+		"no CAP_BPF":     {without("-all,+perfmon"), []string{"eBPF needs CAP_BPF, or CAP_SYS_ADMIN, which this process lacks: "}},
 		"user namespace": {[]string{"unshare", "--user", "--map-root-user"}, []string{"initial user namespace"}},
 		"seccomp":        {[]string{fixture(t, "bin/test/deny"), "1", strconv.Itoa(unix.SYS_BPF)}, []string{"a seccomp filter refuses bpf(2)"}},
 		"seccomp ENOSYS": {[]string{fixture(t, "bin/test/deny"), "38", strconv.Itoa(unix.SYS_BPF)}, []string{"a seccomp filter refuses bpf(2)"}},

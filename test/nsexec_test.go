@@ -418,6 +418,7 @@ func TestNsexecRefuses(t *testing.T) {
 	must(t, os.WriteFile(filepath.Join(dir, "odd"), []byte("text"), 0o755))
 	nobody := []string{"setpriv", "--reuid", "1337", "--regid", "1337", "--clear-groups", "--bounding-set", "-all", "--inh-caps", "-all"}
 	without := func(capability string) []string { return []string{"setpriv", "--bounding-set", "-" + capability} }
+	weak := target(t, apart, "exec setpriv --bounding-set -all sh -c 'echo up; exec sleep infinity'")
 	for _, c := range []struct {
 		prefix []string
 		args   []string
@@ -437,12 +438,16 @@ func TestNsexecRefuses(t *testing.T) {
 		{nil, nsexec(t, pid, "--comm", "sleep", "--", "true"), 2, "say whose namespaces"},
 		{nil, nsexec(t, pid), 2, "expected"},
 		{nil, []string{cli(t), "nsexec", "--pod", "no-such-pod-is-here", "--", "true"}, 1, "no-such-pod-is-here"},
-		{nobody, nsexec(t, pid, "--", "true"), 1, "operation not permitted: not without CAP_SYS_ADMIN, CAP_SYS_PTRACE, CAP_SYS_CHROOT; run it as root on the node"},
+		{nobody, nsexec(t, pid, "--", "true"), 1, "operation not permitted: CAP_SYS_ADMIN, CAP_SYS_PTRACE and CAP_SYS_CHROOT are missing here; run it as root on the node, or as root of"},
 		{nobody, nsexec(t, pid, "--root", "--", "true"), 1, "enter the root directory"},
-		{without("sys_admin"), nsexec(t, pid, "--", "true"), 1, "not without CAP_SYS_ADMIN;"},
-		{without("sys_ptrace"), nsexec(t, pid, "--", "true"), 1, "not without CAP_SYS_PTRACE;"},
-		{without("sys_chroot"), nsexec(t, pid, "--", "true"), 1, "not without CAP_SYS_CHROOT;"},
-		{without("sys_chroot"), nsexec(t, pid, "--ns", "uts", "--root", "--", "true"), 1, "not without CAP_SYS_CHROOT;"},
+		{without("sys_admin"), nsexec(t, pid, "--", "true"), 1, ": CAP_SYS_ADMIN is missing here; run it as root on the node, or add"},
+		{without("sys_ptrace"), nsexec(t, pid, "--", "true"), 1, ": CAP_SYS_PTRACE is missing here; run it as root on the node, or add"},
+		{without("sys_chroot"), nsexec(t, pid, "--", "true"), 1, ": CAP_SYS_CHROOT is missing here; run it as root on the node, or add"},
+		{without("sys_admin,-sys_ptrace"), nsexec(t, weak, "--", "true"), 1, ": CAP_SYS_ADMIN is missing here; run"},
+		{without("all,+sys_admin,+sys_chroot"), nsexec(t, weak, "--", "sh", "-c", "exit 3"), 3, ""}, // it is enough for one that may no more
+		{without("sys_admin,-sys_ptrace"), nsexec(t, pid, "--", "true"), 1, ": CAP_SYS_ADMIN and CAP_SYS_PTRACE are missing here; run"},
+		{without("all,+sys_admin,+sys_chroot"), nsexec(t, pid, "--", "true"), 1, ": CAP_SYS_PTRACE is missing here; run"},
+		{without("sys_chroot"), nsexec(t, pid, "--ns", "uts", "--root", "--", "true"), 1, ": CAP_SYS_CHROOT is missing here; run it as root on the node, or add"},
 		{nil, []string{"nsenter", "--target", strconv.Itoa(pid), "--pid", "--mount", cli(t), "nsexec", "--pid", "1", "--ns", "net", "--", "sh", "-c", "exit 3"}, 3, ""},
 	} {
 		r := finish(t, append(c.prefix, c.args...)...)

@@ -135,29 +135,56 @@ func (s Status) May(capability int) bool { return s.CapEff&(1<<capability) != 0 
 
 // capabilities are those that anything here asks for, by their numbers.
 var capabilities = map[int]string{
+	unix.CAP_BPF:          "CAP_BPF",
 	unix.CAP_DAC_OVERRIDE: "CAP_DAC_OVERRIDE",
 	unix.CAP_KILL:         "CAP_KILL",
+	unix.CAP_PERFMON:      "CAP_PERFMON",
+	unix.CAP_SETGID:       "CAP_SETGID",
+	unix.CAP_SETUID:       "CAP_SETUID",
 	unix.CAP_SYS_ADMIN:    "CAP_SYS_ADMIN",
 	unix.CAP_SYS_CHROOT:   "CAP_SYS_CHROOT",
 	unix.CAP_SYS_PTRACE:   "CAP_SYS_PTRACE",
 }
 
-// Lacks names those of the capabilities that are not effective, as "CAP_KILL is missing"; "" when none is.
+// Missing names those of the capabilities that are not effective, as "CAP_BPF and CAP_PERFMON"; "" when none is.
+func (s Status) Missing(needed ...int) string {
+	names, _ := s.missing(needed)
+	return names
+}
+
+// Lacks is Missing in a sentence, as "CAP_KILL is missing"; "" when none is.
 func (s Status) Lacks(needed ...int) string {
-	var names []string
-	for _, c := range needed {
-		if !s.May(c) {
-			names = append(names, capabilities[c])
-		}
-	}
-	switch len(names) {
+	switch names, n := s.missing(needed); n {
 	case 0:
 		return ""
 	case 1:
-		return names[0] + " is missing"
+		return names + " is missing"
+	default:
+		return names + " are missing"
 	}
-	last := len(names) - 1
-	return strings.Join(names[:last], ", ") + " and " + names[last] + " are missing"
+}
+
+func (s Status) missing(needed []int) (names string, n int) {
+	var all []string
+	for _, c := range needed {
+		if !s.May(c) {
+			all = append(all, capabilities[c])
+		}
+	}
+	last := len(all) - 1
+	if last < 1 {
+		return strings.Join(all, ""), len(all)
+	}
+	return strings.Join(all[:last], ", ") + " and " + all[last], len(all)
+}
+
+// Grant is the cure for a capability that is missing. What a container has is root's there: an execve gives none of it to another uid
+// (capabilities(7), "Transformation of capabilities during execve()").
+func (s Status) Grant() string {
+	if s.UID != 0 {
+		return "run it as root on the node, or as root of a container that has what is missing"
+	}
+	return "run it as root on the node, or add what is missing to the container"
 }
 
 // Threads lists the thread ids of a process, in the order of /proc (proc_pid_task(5)).

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sync"
 	"time"
 
@@ -40,7 +41,7 @@ func OpenFollow(pid int, o Options) (Catcher, error) {
 	}
 	f := &followed{pid: pid, options: o, more: make(chan struct{}, 1)}
 	if f.follower, err = tracee.Follow(pid, f.execed); err != nil {
-		return nil, withCapability(err)
+		return nil, withCapability(err, unix.CAP_SYS_PTRACE)
 	}
 	return f, nil
 }
@@ -83,7 +84,7 @@ func (f *followed) execed(pid int, hold func() error) (more bool, err error) {
 		return true, nil // killed
 	}
 	if err := hold(); err != nil {
-		return true, withCapability(err)
+		return true, withCapability(err, unix.CAP_KILL)
 	}
 	f.mu.Lock()
 	f.queue = append(f.queue, held{Caught{PID: pid, Started: p.Started, At: at}, st.Start})
@@ -171,22 +172,14 @@ func free(pid int) error {
 	return nil
 }
 
-// withCapability names the capability that may be missing.
-func withCapability(err error) error {
+// withCapability names the capability that is missing, if it is that.
+func withCapability(err error, needed int) error {
 	if !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EACCES) {
 		return err
 	}
-	st, serr := procfs.ReadStatus(unix.Getpid())
-	if serr != nil {
+	own, serr := procfs.ReadStatus(os.Getpid())
+	if serr != nil || own.May(needed) {
 		return err
 	}
-	for _, c := range []struct {
-		name string
-		bit  int
-	}{{"CAP_SYS_PTRACE", unix.CAP_SYS_PTRACE}, {"CAP_KILL", unix.CAP_KILL}} {
-		if !st.May(c.bit) {
-			return &Unavailable{err.Error(), "processes of other users need " + c.name, ErrNotPermitted}
-		}
-	}
-	return err
+	return &Unavailable{fmt.Sprintf("%v; %s here", err, own.Lacks(needed)), own.Grant(), ErrNotPermitted}
 }

@@ -31,10 +31,10 @@ func refusal(err error) wire.Report {
 	status, _ := procfs.ReadStatus(os.Getpid())
 	var verifier *ebpf.VerifierError
 	isVerifier := errors.As(err, &verifier)
-	missing := missingCapabilities(status.CapEff)
+	missing := status.Missing(unix.CAP_BPF, unix.CAP_PERFMON) // which the kernel has since Linux 5.8, as the ring buffer
 	switch {
-	case missing != "":
-		return refused("eBPF needs "+missing+", which this process lacks", "add it to the container's capabilities, or run as root on the node")
+	case missing != "" && !status.May(unix.CAP_SYS_ADMIN):
+		return refused("eBPF needs "+missing+", or CAP_SYS_ADMIN, which this process lacks", status.Grant())
 	case lockdown() == "confidentiality":
 		return refused("eBPF may not read the kernel's memory under lockdown=confidentiality", "boot the node with lockdown=integrity")
 	case (errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES)) && !isVerifier:
@@ -63,22 +63,6 @@ func refusal(err error) wire.Report {
 
 // kernelTypes is the kernel's BTF (Documentation/bpf/btf.rst).
 const kernelTypes = "/sys/kernel/btf/vmlinux"
-
-// missingCapabilities are those that are not in a set of effective ones (capabilities(7)); the kernel has CAP_BPF and CAP_PERFMON since
-// Linux 5.8, as the ring buffer.
-func missingCapabilities(effective uint64) string {
-	if effective&(1<<unix.CAP_SYS_ADMIN) != 0 {
-		return ""
-	}
-	var missing []string
-	if effective&(1<<unix.CAP_BPF) == 0 {
-		missing = append(missing, "CAP_BPF")
-	}
-	if effective&(1<<unix.CAP_PERFMON) == 0 {
-		missing = append(missing, "CAP_PERFMON")
-	}
-	return strings.Join(missing, " and ")
-}
 
 // lockdown is the mode that is chosen (kernel_lockdown(7)), "" without any.
 func lockdown() string {
