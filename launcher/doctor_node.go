@@ -25,11 +25,11 @@ func DoctorNode() []diagnosis.Finding {
 		return d.findings // what follows reads /proc
 	}
 	byEBPF := d.checkEBPF()
-	byPtrace := d.checkNodePtrace()
+	traceable := d.checkNodePtrace()
 	d.checkNamespaces()
 	d.checkOtherUsers()
 	d.checkSecurityModule()
-	d.checkMethod(byEBPF, byPtrace)
+	d.checkMethod(byEBPF, traceable)
 	return d.findings
 }
 
@@ -88,18 +88,34 @@ func kernelRelease() string {
 	return unix.ByteSliceToString(uts.Release[:])
 }
 
-// checkNodePtrace wants it on processes of whatever uid, which are not under this one.
-func (d *nodeDoctor) checkNodePtrace() bool {
+// reach is which processes this one can trace, of those that are not under it.
+type reach int
+
+const (
+	noProcess reach = iota
+	ownUser         // of this uid, with no more capabilities
+	everyProcess
+)
+
+// checkNodePtrace tells Yama's rule ahead of the capability, which lifts all but that of 3 (Documentation/admin-guide/LSM/Yama.rst).
+func (d *nodeDoctor) checkNodePtrace() reach {
 	const layer = "ptrace"
+	scope := tracee.YamaScope()
 	if err := rehearse(); err != nil {
 		d.add(diagnosis.Warn, layer, fmt.Sprintf("a process cannot be traced: %v", err), "run with seccompProfile Unconfined, or privileged")
-	} else if scope := tracee.YamaScope(); scope == 3 {
-		d.add(diagnosis.Warn, layer, "kernel.yama.ptrace_scope=3 refuses ptrace until the node reboots", "set kernel.yama.ptrace_scope to 1 where the node's boot sets it, and reboot")
-	} else if !d.lacks(layer, unix.CAP_SYS_PTRACE, "only processes of the own uid, with no more capabilities, can be traced") {
-		d.ok(layer, fmt.Sprintf("tried, CAP_SYS_PTRACE is there, and kernel.yama.ptrace_scope is %d, or the kernel has no Yama", scope))
-		return true
+		return noProcess
 	}
-	return false
+	switch {
+	case scope == 3:
+		d.add(diagnosis.Warn, layer, "kernel.yama.ptrace_scope=3 refuses ptrace until the node reboots", "set kernel.yama.ptrace_scope to 1 where the node's boot sets it, and reboot")
+		return noProcess
+	case scope > 0 && d.lacks(layer, unix.CAP_SYS_PTRACE, fmt.Sprintf("with kernel.yama.ptrace_scope=%d no process that runs can be traced", scope)):
+		return noProcess
+	case d.lacks(layer, unix.CAP_SYS_PTRACE, "only processes of the own uid, with no more capabilities, can be traced"):
+		return ownUser
+	}
+	d.ok(layer, fmt.Sprintf("tried, CAP_SYS_PTRACE is there, and kernel.yama.ptrace_scope is %d, or the kernel has no Yama", scope))
+	return everyProcess
 }
 
 // checkNamespaces enters one: the own, by a thread that ends with it.
@@ -174,14 +190,16 @@ func exists(path string) bool {
 	return err == nil
 }
 
-func (d *nodeDoctor) checkMethod(byEBPF, byPtrace bool) {
+func (d *nodeDoctor) checkMethod(byEBPF bool, traceable reach) {
 	const layer = "catch"
 	switch {
 	case byEBPF:
 		d.ok(layer, "--method auto takes ebpf")
-	case byPtrace:
+	case traceable == everyProcess:
 		d.ok(layer, "--method auto takes ptrace, with --follow PID")
+	case traceable == ownUser:
+		d.add(diagnosis.Warn, layer, "only --follow PID, for processes of the own uid", "see ebpf and ptrace above")
 	default:
-		d.add(diagnosis.Blocked, layer, "neither of its methods is there", "see the lines above")
+		d.add(diagnosis.Blocked, layer, "neither of its methods is there", "see ebpf and ptrace above")
 	}
 }
