@@ -19,28 +19,18 @@ import (
 // attachable tells what a process's program is, or why nobody can attach to it from here. The error says what to do.
 func attachable(p *nsutil.Process) (elfinfo.Info, error) {
 	none := elfinfo.Info{}
-	stat, err := procfs.ReadStat(p.PID)
-	switch {
-	case err != nil:
-		return none, fmt.Errorf("process %d has ended", p.PID)
-	case stat.State == 'Z' || stat.State == 'X':
-		return none, fmt.Errorf("process %d (%s) has ended, and only waits for process %d, its parent, to take note (a zombie)", p.PID, p.Comm, stat.PPID)
-	case p.PID == os.Getpid():
-		return none, fmt.Errorf("process %d is this very envoyshim", p.PID)
+	if err := p.Traceable(); err != nil {
+		return none, err
 	}
 	if st, err := procfs.ReadStatus(p.PID); err == nil && st.TracerPid != 0 {
 		return none, fmt.Errorf("process %d (%s) is traced by process %d (%s) already, and a process has one tracer; detach there", p.PID, p.Comm, st.TracerPid, procfs.Comm(st.TracerPid))
-	} else if err == nil && stat.State == 't' {
+	} else if stat, serr := procfs.ReadStat(p.PID); err == nil && serr == nil && stat.State == 't' {
 		return none, fmt.Errorf("process %d (%s) is traced already, by a process outside of this pid namespace; detach there", p.PID, p.Comm)
-	}
-	exe := fmt.Sprintf("/proc/%d/exe", p.PID)
-	if _, err := os.Readlink(exe); errors.Is(err, fs.ErrNotExist) {
-		return none, fmt.Errorf("process %d (%s) is a thread of the kernel", p.PID, p.Comm)
 	}
 	if err := permitted(p); err != nil {
 		return none, err
 	}
-	elf, err := elfinfo.Read(exe)
+	elf, err := elfinfo.Read(fmt.Sprintf("/proc/%d/exe", p.PID))
 	if err != nil {
 		return none, fmt.Errorf("read the program of process %d: %w", p.PID, err)
 	}

@@ -329,10 +329,16 @@ func TestFollowRefused(t *testing.T) {
 	}
 	ended := start(t, nil, "true")
 	ended.status()
+	zombie := exec.Command("true")
+	must(t, zombie.Start())
+	eventually(t, "it has ended", func() bool { return !alive(zombie.Process.Pid) })
 	for _, c := range []struct {
 		argv []string
 		want string
 	}{
+		{follow(2), "envoyshim: process 2 (kthreadd) is a thread of the kernel"},
+		{follow(zombie.Process.Pid), fmt.Sprintf("(true) has ended, and only waits for process %d", os.Getpid())},
+		{[]string{"sh", "-c", `exec "$0" catch --comm nobody --follow $$`, cli(t)}, "is this very envoyshim"},
 		{append([]string{"setpriv", "--bounding-set", "-sys_ptrace", "--inh-caps", "-sys_ptrace", "--reuid", "1337", "--clear-groups", "--"}, follow(p.pid())...), "CAP_SYS_PTRACE"},
 		{follow(traced.pid()), fmt.Sprintf("traced by process %d (gdb)", tracing.pid())},
 		{follow(tracing.pid()), fmt.Sprintf("it traces process %d (sh)", traced.pid())},
@@ -344,6 +350,7 @@ func TestFollowRefused(t *testing.T) {
 			t.Errorf("%v: status %d\n%s", c.argv, status, out)
 		}
 	}
+	must(t, zombie.Wait())
 	// When all has ended that is followed there is nothing to wait for.
 	c := catchBelow(t, p.pid(), "--comm", "nobody")
 	p.do("exit 3")

@@ -145,8 +145,16 @@ func (f *followed) Stop() error {
 
 func (f *followed) Close() error { return f.Stop() }
 
-// free refuses a process that is traced, or that traces: what its tracees start is its own to follow.
+// free refuses a process that cannot be traced, that is traced, or that traces: what its tracees start is its own to follow.
 func free(pid int) error {
+	p, err := nsutil.Open(pid)
+	if err != nil {
+		return fmt.Errorf("follow %w", err)
+	}
+	defer p.Close()
+	if err := p.Traceable(); err != nil {
+		return err
+	}
 	threads, err := procfs.Threads(pid)
 	if err != nil {
 		return fmt.Errorf("follow process %d: %w", pid, unix.ESRCH)
