@@ -16,9 +16,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/agnivade/levenshtein"
 	"github.com/mattn/go-shellwords"
 	"github.com/rs/zerolog"
+
+	"github.com/envoyshim/envoyshim/internal/nearest"
 )
 
 // LibDir is where the real ELF, and debug servers that come with the image, lie.
@@ -342,17 +343,15 @@ func variableNames() []string {
 
 // didYouMean suggests the nearest candidate when it is near at all.
 func didYouMean(word string, candidates []string) string {
-	word = strings.TrimPrefix(word, prefix)
-	best, distance := "", len(word)/3+2
+	var bare []string
 	for _, c := range candidates {
-		if d := levenshtein.ComputeDistance(word, strings.TrimPrefix(c, prefix)); d < distance {
-			best, distance = c, d
-		}
+		bare = append(bare, strings.TrimPrefix(c, prefix))
 	}
-	if best == "" {
+	best := nearest.Index(strings.TrimPrefix(word, prefix), bare)
+	if best < 0 {
 		return ""
 	}
-	return fmt.Sprintf(" (did you mean %s?)", best)
+	return fmt.Sprintf(" (did you mean %s?)", candidates[best])
 }
 
 func splitList(s string) []string {

@@ -4,8 +4,12 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/envoyshim/envoyshim/internal/nearest"
 )
 
 // hostNames are those of UTS namespaces. No file in /proc tells that of another namespace: a thread enters it and asks (setns(2), which
@@ -44,6 +48,25 @@ func (h *hostNames) of(pid int) (name string, own bool, err error) {
 		}
 	}
 	return name, st.Ino == h.own || st.Ino == initialUTS, nil
+}
+
+// nearest is the host name of a pod that is most like a name that none has, of those read until now; "" when none is like it, or when it is the
+// beginning of one.
+func (h *hostNames) nearest(name string) string {
+	var pods []string
+	for ns, host := range h.known {
+		if strings.HasPrefix(host, name) {
+			return ""
+		}
+		if ns != h.own && ns != initialUTS {
+			pods = append(pods, host)
+		}
+	}
+	slices.Sort(pods)
+	if i := nearest.Index(name, pods); i >= 0 {
+		return pods[i]
+	}
+	return ""
 }
 
 // ask enters the namespace; st becomes that of the one entered.

@@ -42,17 +42,30 @@ func (s *search) nearest(q Query) string {
 	pods := where
 	pods.loose = q.Pod != ""
 	tried := []Query{{}, q}
-	for _, near := range []Query{of, where, {Container: q.Container}, {PodUID: q.PodUID}, {Pod: q.Pod}, what, {Exe: q.Exe}, {Comm: q.Comm}, like, pods} {
-		if slices.Contains(tried, near) {
-			continue
+	try := func(all ...Query) string {
+		for _, near := range all {
+			if slices.Contains(tried, near) {
+				continue
+			}
+			tried = append(tried, near)
+			if found, err := s.all(near, 2); err == nil && len(found) > 0 {
+				defer CloseAll(found)
+				return nearby(found)
+			}
 		}
-		tried = append(tried, near)
-		if found, err := s.all(near, 2); err == nil && len(found) > 0 {
-			defer CloseAll(found)
-			return nearby(found)
+		return ""
+	}
+	if text := try(of, where, Query{Container: q.Container}, Query{PodUID: q.PodUID}, Query{Pod: q.Pod}); text != "" {
+		return text
+	}
+	if other := s.hosts.nearest(q.Pod); other != "" { // of all that there are: the last of these queries has read them
+		there := q
+		there.Pod = other
+		if text := try(there, Query{Pod: other}); text != "" {
+			return text
 		}
 	}
-	return ""
+	return try(what, Query{Exe: q.Exe}, Query{Comm: q.Comm}, like, pods)
 }
 
 // nearby names the first of the processes, and says whether there are more.

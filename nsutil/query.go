@@ -47,6 +47,9 @@ func (q Query) normal() (Query, error) {
 		}
 		q.Exe = path.Clean(q.Exe)
 	}
+	if q.Pod != strings.ToLower(q.Pod) {
+		return q, fmt.Errorf("%q is no name of a pod, which has no capital letters", q.Pod)
+	}
 	if q.PodUID != "" {
 		uid := strings.NewReplacer("-", "", "_", "").Replace(strings.ToLower(q.PodUID))
 		if len(uid) != 32 || !hexadecimal(uid) {

@@ -149,6 +149,9 @@ func TestFindInNamespacesOfItsOwn(t *testing.T) {
 	contains(t, findNone(t, nil, "--pod", pod, "--comm", "no-such"), "no process is comm no-such, pod "+pod+"; nearest: process ", "pod "+pod, ") and others\n")
 	contains(t, findNone(t, nil, "--pod", "no-such", "--comm", comm), "no process is comm "+comm+", pod no-such; nearest: process "+strconv.Itoa(pid)+" (comm "+comm+", exe "+exe+", pod "+pod)
 	contains(t, findNone(t, nil, "--pod", pod[:len(pod)-2]), "; nearest: process ", "pod "+pod)
+	mistyped := pod[:len(pod)-3] + "_" + pod[len(pod)-2:]
+	contains(t, findNone(t, nil, "--pod", mistyped), "no process is pod "+mistyped+"; nearest: process ", "pod "+pod)
+	contains(t, findNone(t, nil, "--pod", mistyped, "--comm", comm), "; nearest: process "+strconv.Itoa(pid)+" (comm "+comm, "pod "+pod)
 	contains(t, findNone(t, nil, "--exe", "/elsewhere/"+comm), "; nearest: process "+strconv.Itoa(pid), "exe "+exe)
 	contains(t, findNone(t, nil, "--pid", strconv.Itoa(pid), "--comm", "other"), "no process is pid "+strconv.Itoa(pid)+", comm other; nearest: process "+strconv.Itoa(pid)+" (comm "+comm)
 

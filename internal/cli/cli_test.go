@@ -155,6 +155,9 @@ func TestOutput(t *testing.T) {
 
 		{"find", "", "envoyshim: nothing says which process: give a pid, a pod, a container, a comm or an exe" + see("find"), 2},
 		{"find --exe envoy", "", `envoyshim: "envoy" is no absolute path, as /proc/PID/exe is; a name without a path is a comm` + see("find"), 2},
+		{"find --pod Web-0", "", `envoyshim: "Web-0" is no name of a pod, which has no capital letters` + see("find"), 2},
+		{"attach --pod Web-0", "", `envoyshim: "Web-0" is no name of a pod, which has no capital letters` + see("attach"), 2},
+		{"nsexec --pod Web-0 -- true", "", `envoyshim: "Web-0" is no name of a pod, which has no capital letters` + see("nsexec"), 2},
 		{"find --pod-uid web-0", "", `envoyshim: "web-0" is no uid of a pod, which has 32 hexadecimal digits` + see("find"), 2},
 		{"find --container abc", "", `envoyshim: "abc" is no id of a container, nor the first 4 or more of its 64 hexadecimal digits` + see("find"), 2},
 		{"find --pid=-1", "", "envoyshim: -1 is no pid" + see("find"), 2},
@@ -166,6 +169,7 @@ func TestOutput(t *testing.T) {
 
 		{"catch", "", "envoyshim: missing flags: --comm=NAME or --exe=PATH, what is to be caught" + see("catch"), 2},
 		{"catch --exe envoy", "", `envoyshim: "envoy" is no absolute path, as /proc/PID/exe is; a name without a path is a comm` + see("catch"), 2},
+		{"catch --comm envoy --pod Web-0", "", `envoyshim: "Web-0" is no name of a pod, which has no capital letters` + see("catch"), 2},
 		{"catch --comm envoy --pod-uid web-0", "", `envoyshim: "web-0" is no uid of a pod, which has 32 hexadecimal digits` + see("catch"), 2},
 		{"catch --comm envoy --timeout=-1s", "", "envoyshim: --skip, --count and --timeout are 0 or more" + see("catch"), 2},
 		{"catch --comm envoy --method ebpf --follow 1", "", "envoyshim: --follow is for --method=ptrace; --method=ebpf sees every exec" + see("catch"), 2},
