@@ -17,10 +17,10 @@ import (
 
 type nsexecCommand struct {
 	PID        int          `name:"pid" placeholder:"N" help:"The process whose namespaces are entered."`
-	Pod        command.Word `placeholder:"NAME" help:"The oldest process of this pod, by its host name."`
-	PodUID     command.Word `name:"pod-uid" placeholder:"UID" help:"The oldest process of the pod with this uid."`
-	Container  command.Word `placeholder:"ID" help:"The oldest process of this container: its id, or the first 4 or more digits."`
-	Comm       command.Word `placeholder:"NAME" help:"The oldest process of this command name: of a pod with several containers it tells which is meant."`
+	Pod        command.Word `placeholder:"NAME" help:"A process of this pod, by its host name; --container or --comm tells which of several containers."`
+	PodUID     command.Word `name:"pod-uid" placeholder:"UID" help:"A process of the pod with this uid, likewise."`
+	Container  command.Word `placeholder:"ID" help:"A process of this container: its id, or the first 4 or more digits."`
+	Comm       command.Word `placeholder:"NAME" help:"A process of this command name."`
 	Namespaces string       `name:"ns" placeholder:"LIST" default:"pid,mnt,uts" help:"The namespaces to enter: pid, mnt, uts, net, ipc, user, cgroup, time, with commas between them, or all (${default})."`
 	Root       bool         `help:"With the process's root directory and working directory, too."`
 	Command    []string     `arg:"" name:"cmd" passthrough:"partial" help:"The command and its arguments; a name without a slash is looked up on PATH, in the namespaces entered."`
@@ -28,7 +28,7 @@ type nsexecCommand struct {
 
 // Help says what the command gets.
 func (c *nsexecCommand) Help() string {
-	return "The exit status is the command's, 127 when it is not found there, 126 when it cannot be executed. Signals and a terminal reach it. It keeps this network unless --ns names net."
+	return "Of several processes in one container the oldest is meant; several containers, the pause container aside, are listed to choose from. The exit status is the command's, 127 when it is not found there, 126 when it cannot be executed. Signals and a terminal reach it. It keeps this network unless --ns names net."
 }
 
 func (c *nsexecCommand) Run(s *command.Streams) error {
