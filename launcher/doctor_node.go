@@ -101,17 +101,18 @@ const (
 func (d *nodeDoctor) checkNodePtrace() reach {
 	const layer = "ptrace"
 	scope := tracee.YamaScope()
-	if err := rehearse(); err != nil {
-		d.add(diagnosis.Warn, layer, fmt.Sprintf("a process cannot be traced: %v", err), "run with seccompProfile Unconfined, or privileged")
-		return noProcess
-	}
 	switch {
 	case scope == 3:
 		d.add(diagnosis.Warn, layer, "kernel.yama.ptrace_scope=3 refuses ptrace until the node reboots", "set kernel.yama.ptrace_scope to 1 where the node's boot sets it, and reboot")
 		return noProcess
 	case scope > 0 && d.lacks(layer, unix.CAP_SYS_PTRACE, fmt.Sprintf("with kernel.yama.ptrace_scope=%d no process that runs can be traced", scope)):
 		return noProcess
-	case d.lacks(layer, unix.CAP_SYS_PTRACE, "only processes of the own uid, with no more capabilities, can be traced"):
+	}
+	if err := rehearse(); err != nil {
+		d.add(diagnosis.Warn, layer, fmt.Sprintf("a process cannot be traced: %v", err), "run with seccompProfile Unconfined, or privileged")
+		return noProcess
+	}
+	if d.lacks(layer, unix.CAP_SYS_PTRACE, "only processes of the own uid, with no more capabilities, can be traced") {
 		return ownUser
 	}
 	d.ok(layer, fmt.Sprintf("tried, CAP_SYS_PTRACE is there, and kernel.yama.ptrace_scope is %d, or the kernel has no Yama", scope))
