@@ -569,18 +569,6 @@ func startStopped(t testing.TB, argv ...string) (*os.Process, unix.WaitStatus) {
 	return p, status
 }
 
-func TestEBPFWaitsWithoutCPU(t *testing.T) {
-	_, name := ownProgram(t, probe(t))
-	c := catching(t, nscatch.Options{Match: nscatch.Match{Comm: name}})
-	program := c.program()
-	spent := func() uint64 { return ticks(t, c.pid()) + ticks(t, program) }
-	before := spent()
-	time.Sleep(10 * time.Second) // what is measured
-	if got := spent() - before; got != 0 {
-		t.Errorf("%d ticks in 10 s", got)
-	}
-}
-
 // SIGKILL at any point: what is held stays so, nothing else is stopped, nothing stays loaded.
 func TestEBPFKilledCatcher(t *testing.T) {
 	for _, who := range []string{"catcher", "program"} {
