@@ -119,7 +119,7 @@ func TestQueryOfCgroup(t *testing.T) {
 		{Query{PodUID: podA, Container: idB[:8]}, true},
 		{Query{PodUID: mani, Container: idB[:8]}, false},
 	} {
-		q, err := c.q.normal()
+		q, err := c.q.Normal()
 		if err != nil || q.of(nested) != c.want {
 			t.Errorf("%+v: %v, %v", c.q, !c.want, err)
 		}

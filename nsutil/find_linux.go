@@ -21,7 +21,7 @@ var ErrNotFound = errors.New("not found")
 // is an ErrNotFound when that is nothing: it says what was looked for, what comes nearest, and what could not be seen. Linux 5.3.
 func Find(q Query) ([]*Process, error) {
 	given := q
-	q, err := q.normal()
+	q, err := q.Normal()
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +68,7 @@ func CloseAll(all []*Process) {
 
 // Matches reports whether a process is what the query says.
 func (q Query) Matches(p *Process) (bool, error) {
-	q, err := q.normal()
+	q, err := q.Normal()
 	if err != nil {
 		return false, err
 	}

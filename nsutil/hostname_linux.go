@@ -22,8 +22,8 @@ type hostNames struct {
 	refused bool              // at least once
 }
 
-// initialUTS is the inode number of the node's own UTS namespace (PROC_UTS_INIT_INO of the kernel).
-const initialUTS = 0xEFFFFFFE
+// InitialUTS is the inode number of the node's own UTS namespace (PROC_UTS_INIT_INO of the kernel).
+const InitialUTS = 0xEFFFFFFE
 
 func newHostNames() (*hostNames, error) {
 	var st unix.Stat_t
@@ -47,7 +47,7 @@ func (h *hostNames) of(pid int) (name string, own bool, err error) {
 			return "", false, err
 		}
 	}
-	return name, st.Ino == h.own || st.Ino == initialUTS, nil
+	return name, st.Ino == h.own || st.Ino == InitialUTS, nil
 }
 
 // nearest is the host name of a pod that is most like a name that none has, of those read until now; "" when none is like it, or when it is the
@@ -58,7 +58,7 @@ func (h *hostNames) nearest(name string) string {
 		if strings.HasPrefix(host, name) {
 			return ""
 		}
-		if ns != h.own && ns != initialUTS {
+		if ns != h.own && ns != InitialUTS {
 			pods = append(pods, host)
 		}
 	}

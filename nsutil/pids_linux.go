@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"strconv"
-	"strings"
 )
 
 // PIDs lists the processes of this pid namespace, in the order of /proc.
@@ -34,9 +33,9 @@ func PIDNamespace() (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	n, err := strconv.ParseUint(strings.TrimSuffix(strings.TrimPrefix(link, "pid:["), "]"), 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("parse %q: %w", link, err)
+	n := inode(link)
+	if n == 0 {
+		return 0, fmt.Errorf("parse %q: no inode number", link)
 	}
 	return n, nil
 }

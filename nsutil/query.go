@@ -28,12 +28,12 @@ const hostNameLen = 63
 
 // Check tells what is wrong with a query.
 func (q Query) Check() error {
-	_, err := q.normal()
+	_, err := q.Normal()
 	return err
 }
 
-// normal is the query in the form in which it is compared.
-func (q Query) normal() (Query, error) {
+// Normal is the query in the form in which it is compared: a uid without dashes, an id without a runtime, a path that is clean. The error is Check's.
+func (q Query) Normal() (Query, error) {
 	if q == (Query{}) {
 		return q, fmt.Errorf("nothing says which process: give a pid, a pod, a container, a comm or an exe")
 	}
@@ -93,17 +93,20 @@ func Printable(s string) string {
 	return s
 }
 
-// hosts reports whether a pod of the name q.Pod has this host name. The kubelet takes the pod's name, cut to 63 characters, without dashes
-// and dots at its end then; with setHostnameAsFQDN, NAME.SUBDOMAIN.NAMESPACE.svc.DOMAIN.
+// HostName is what the kubelet makes of a pod's name: cut to 63 characters, without dashes and dots at its end then.
+func HostName(pod string) string {
+	if len(pod) > hostNameLen {
+		return strings.TrimRight(pod[:hostNameLen], "-.")
+	}
+	return pod
+}
+
+// hosts reports whether a pod of the name q.Pod has this host name, or, with setHostnameAsFQDN, NAME.SUBDOMAIN.NAMESPACE.svc.DOMAIN.
 func (q Query) hosts(host string) bool {
 	if q.loose {
 		return strings.HasPrefix(host, q.Pod)
 	}
-	name := q.Pod
-	if len(name) > hostNameLen {
-		name = strings.TrimRight(name[:hostNameLen], "-.")
-	}
-	if host == q.Pod || host == name {
+	if host == q.Pod || host == HostName(q.Pod) {
 		return true
 	}
 	domain, ok := strings.CutPrefix(host, q.Pod+".")

@@ -74,7 +74,7 @@ func TestExeOfAQuery(t *testing.T) {
 		{"/usr/bin/envoy", "/opt/usr/bin/envoy", false},
 		{"/usr/bin/envoy", "", false},
 	} {
-		q, err := Query{Exe: c.exe}.normal()
+		q, err := Query{Exe: c.exe}.Normal()
 		if got := q.runs(c.shown); got != c.want || err != nil {
 			t.Errorf("%q, shown as %q: %v, %v", c.exe, c.shown, got, err)
 		}

@@ -164,7 +164,7 @@ func (s *search) rest(p *Process) error {
 		return unix.ESRCH
 	}
 	p.PPID, p.State, p.NSPID, p.Tracer = stat.PPID, string(stat.State), status.NSpid, status.TracerPid
-	p.Started = s.boot.Add(time.Duration(stat.Start) * tick).Round(tick)
+	p.Started = s.boot.Add(time.Duration(stat.Start) * procfs.Tick).Round(procfs.Tick)
 	p.Namespaces = map[string]uint64{}
 	for _, kind := range s.kinds {
 		if link, err := os.Readlink(file(p.PID, "ns/"+kind)); err == nil {
@@ -174,9 +174,6 @@ func (s *search) rest(p *Process) error {
 	p.BuildID = s.buildID(p.PID)
 	return nil
 }
-
-// tick is the clock tick of /proc (USER_HZ of the kernel), on all architectures that Go knows.
-const tick = time.Second / 100
 
 // inode is the number in the text of a link in /proc/PID/ns, as "uts:[4026531838]".
 func inode(link string) uint64 {

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,6 +22,9 @@ type Stat struct {
 	Start    uint64 // clock ticks between the boot and the start of the process, suspension included
 	ExitCode int    // in the form of waitpid's status; 0 unless State is Z and the reader may trace the process
 }
+
+// Tick is the unit of the times in /proc (time(7), USER_HZ), on all architectures that Go knows.
+const Tick = time.Second / 100
 
 // ReadStat reads /proc/PID/stat. os.ErrNotExist (or ESRCH) means that the
 // process is gone.

@@ -9,13 +9,12 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/envoyshim/envoyshim/internal/carried"
-	"github.com/envoyshim/envoyshim/nsutil"
+	"github.com/envoyshim/envoyshim/internal/procfs"
 	"github.com/envoyshim/envoyshim/nsutil/catch/internal/wire"
 )
 
@@ -160,7 +159,7 @@ func (e *ebpf) Next(ctx context.Context) (Caught, error) {
 	}
 	now, boot := time.Now(), sinceBoot()
 	c := Caught{PID: r.PID, Started: now.Add(time.Duration(r.Started) - boot), At: now.Add(time.Duration(r.At) - boot)}
-	return c, settle(r.PID, r.Started/uint64(time.Second/clockTick))
+	return c, settle(r.PID, r.Started/uint64(procfs.Tick))
 }
 
 func (e *ebpf) putBack(r wire.Report) {
@@ -181,15 +180,3 @@ func (e *ebpf) Stop() error {
 }
 
 func (e *ebpf) Close() error { return e.Stop() }
-
-func (o Options) check() error {
-	switch {
-	case o.Comm == "" && o.Exe == "":
-		return errors.New("nothing says what to catch: give a command name or the path of a program")
-	case filepath.Clean(o.Exe) == "/":
-		return errors.New("/ is no program")
-	case o.Skip < 0 || o.Count < 0:
-		return errors.New("skip and count are not negative")
-	}
-	return nsutil.Query{Comm: o.Comm, Exe: o.Exe, Pod: o.Pod, PodUID: o.PodUID, Container: o.Container}.Check()
-}

@@ -28,7 +28,7 @@ func OpenFollow(pid int, o Options) (Catcher, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	if err := o.query(pid).Check(); err != nil {
+	if err := o.Query(pid).Check(); err != nil {
 		return nil, err
 	}
 	p, err := nsutil.Open(pid)

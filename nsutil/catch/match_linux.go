@@ -27,12 +27,25 @@ func (m Match) matches(pid int) (*nsutil.Process, error) {
 		return nil, err
 	}
 	p.Close()
-	if ok, err := m.query(pid).Matches(p); !ok {
+	if ok, err := m.Query(pid).Matches(p); !ok {
 		return nil, err
 	}
 	return p, nil
 }
 
-func (m Match) query(pid int) nsutil.Query {
+// Query says the same of a process, or, with 0, of all.
+func (m Match) Query(pid int) nsutil.Query {
 	return nsutil.Query{PID: pid, Comm: m.Comm, Exe: m.Exe, Pod: m.Pod, PodUID: m.PodUID, Container: m.Container}
+}
+
+func (o Options) check() error {
+	switch {
+	case o.Comm == "" && o.Exe == "":
+		return errors.New("nothing says what to catch: give a command name or the path of a program")
+	case filepath.Clean(o.Exe) == "/":
+		return errors.New("/ is no program")
+	case o.Skip < 0 || o.Count < 0:
+		return errors.New("skip and count are not negative")
+	}
+	return o.Query(0).Check()
 }

@@ -40,9 +40,6 @@ func settle(pid int, started uint64) error {
 	}
 }
 
-// clockTick is the unit of times in /proc (time(7), USER_HZ, which is 100 on all architectures of today).
-const clockTick = 100
-
 // sinceBoot is the kernel's clock that start times are of (clock_gettime(2), CLOCK_BOOTTIME).
 func sinceBoot() time.Duration {
 	var ts unix.Timespec

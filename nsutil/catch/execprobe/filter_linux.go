@@ -32,48 +32,45 @@ type (
 	}
 )
 
-const (
-	hostNameLen    = 63         // Kubernetes cuts a pod's name to it for the host name
-	containerIDLen = 64         // digits
-	initialUTS     = 0xEFFFFFFE // inode number of the machine's own UTS namespace (include/linux/proc_ns.h, PROC_UTS_INIT_INO)
-)
+const containerIDLen = 64 // digits
 
 func newFilter(o catch.Options) (*filter, error) {
+	q, err := o.Query(0).Normal()
+	if err != nil {
+		return nil, err
+	}
 	ns, err := nsutil.PIDNamespace()
 	if err != nil {
 		return nil, err
 	}
 	f := &filter{Skip: uint64(o.Skip), Count: uint64(o.Count), PIDNamespace: uint32(ns)}
-	copy(f.Comm[:len(f.Comm)-1], o.Comm)
-	if o.Exe != "" {
-		if err := f.setExe(o.Exe); err != nil {
+	copy(f.Comm[:len(f.Comm)-1], q.Comm)
+	if q.Exe != "" {
+		if err := f.setExe(q.Exe); err != nil {
 			return nil, err
 		}
 	}
-	if o.Pod != "" {
-		if err := f.setPod(o.Pod); err != nil {
+	if q.Pod != "" {
+		if err := f.setPod(q.Pod); err != nil {
 			return nil, err
 		}
 	}
-	if o.PodUID != "" {
-		f.setPodUID(strings.ToLower(o.PodUID))
+	if q.PodUID != "" {
+		f.setPodUID(q.PodUID)
 	}
-	if o.Container != "" {
-		f.setContainer(strings.ToLower(o.Container))
+	if q.Container != "" {
+		f.setContainer(q.Container)
 	}
 	return f, nil
 }
 
 func (f *filter) setPod(pod string) error {
-	if len(pod) > hostNameLen {
-		pod = strings.TrimRight(pod[:hostNameLen], "-.")
-	}
-	copy(f.Pod[:], pod)
+	copy(f.Pod[:], nsutil.HostName(pod))
 	var own unix.Stat_t
 	if err := unix.Stat("/proc/self/ns/uts", &own); err != nil {
 		return fmt.Errorf("read this process's UTS namespace: %w", err)
 	}
-	f.NoPods = [2]uint32{initialUTS, uint32(own.Ino)}
+	f.NoPods = [2]uint32{nsutil.InitialUTS, uint32(own.Ino)}
 	return nil
 }
 
@@ -81,13 +78,9 @@ func (f *filter) setPod(pod string) error {
 // slice in a slice, and containerd's of using the second without systemd. The uid of a static pod is a hash, without dashes.
 func (f *filter) setPodUID(uid string) {
 	const prefix, behind = "pod", ":cri-containerd:"
-	uid = strings.NewReplacer("-", "", "_", "").Replace(uid)
-	uids := []string{uid}
-	if len(uid) == 32 {
-		uids = append(uids, strings.Join([]string{uid[:8], uid[8:12], uid[12:16], uid[16:20], uid[20:]}, "-"))
-	}
+	dashed := strings.Join([]string{uid[:8], uid[8:12], uid[12:16], uid[16:20], uid[20:]}, "-")
 	endings := f.PodUID[:0]
-	for _, uid := range uids {
+	for _, uid := range []string{uid, dashed} {
 		slice := prefix + strings.ReplaceAll(uid, "-", "_") + ".slice"
 		endings = append(endings, end(prefix+uid, 0), end(slice, 0), end(slice+behind, containerIDLen))
 	}
@@ -95,9 +88,6 @@ func (f *filter) setPodUID(uid string) {
 
 // setContainer knows ID, RUNTIME-ID.scope and ...:RUNTIME:ID, and also takes the first digits, as `docker ps` shows them.
 func (f *filter) setContainer(id string) {
-	if _, plain, ok := strings.Cut(id, "://"); ok { // as Kubernetes tells it
-		id = plain
-	}
 	const scope = ".scope"
 	endings := append(f.Container[:0], end(id, 0), end(id+scope, 0))
 	if rest := containerIDLen - len(id); rest > 0 {
