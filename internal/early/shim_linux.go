@@ -89,8 +89,8 @@ func begin(stack, execfn unsafe.Pointer) {
 		return
 	}
 	name := p.base
-	if hasPrefix(p.execfn, "/dev/fd/") && p.argc > 0 {
-		name = at(p.argv, 0) // executed by descriptor (execveat(2)), which has no name
+	if (hasPrefix(p.execfn, "/dev/fd/") || equal(p.execfn, SelfExe)) && p.argc > 0 {
+		name = at(p.argv, 0) // executed by descriptor (execveat(2)), or by itself: that has no name
 	}
 	if hasPrefix(name, "envoyshim") {
 		if p.run = verb != nil && (equal(verb, "run") || equal(verb, "rehearse")); !p.run {
