@@ -55,6 +55,19 @@ func ReadStat(pid int) (Stat, error) {
 	return st, nil
 }
 
+// Age is how long ago the process was started, to a tick (proc_pid_stat(5), clock_gettime(2), CLOCK_BOOTTIME).
+func Age(pid int) (time.Duration, error) {
+	st, err := ReadStat(pid)
+	if err != nil {
+		return 0, err
+	}
+	var since unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &since); err != nil {
+		return 0, err
+	}
+	return time.Duration(since.Nano()) - time.Duration(st.Start)*Tick, nil
+}
+
 // Status is what /proc/PID/status tells (proc_pid_status(5)).
 type Status struct {
 	Tgid      int // the process: pid itself, unless that is one of the other threads of a process

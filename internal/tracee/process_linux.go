@@ -33,6 +33,7 @@ type Process struct {
 	events  Events
 	pass    func(tid int, sig unix.Signal) bool // which signals need no stop; nil: none
 	onExit  func(tid int, status unix.WaitStatus)
+	onRun   func()
 	gone    *Stop // the process has ended, or is released
 
 	letGo    bool        // threads run, with the breakpoints in memory
@@ -209,6 +210,9 @@ func (p *Process) PassWhen(pass func(tid int, sig unix.Signal) bool) { p.pass = 
 // OnExit has f called when a thread is about to end, with what wait(2) will say of it: registers, memory and files are still there
 // (PTRACE_EVENT_EXIT). Of a process that ends each thread tells the same status; a thread that ends alone tells 0.
 func (p *Process) OnExit(f func(tid int, status unix.WaitStatus)) { p.onExit = f }
+
+// OnRun has f called once, just before a thread runs.
+func (p *Process) OnRun(f func()) { p.onRun = f }
 
 // Guard queues a SIGSTOP for the stopped process, so that the end of this process, which detaches, leaves it in group-stop
 // instead of running. The next Resume takes it out again, which costs one more stop.

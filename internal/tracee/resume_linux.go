@@ -257,6 +257,10 @@ func (p *Process) keepRunning() error {
 
 // start resumes one thread as its action says.
 func (p *Process) start(t *thread) error {
+	if f := p.onRun; f != nil {
+		p.onRun = nil
+		f()
+	}
 	request := unix.PTRACE_CONT
 	switch {
 	case t.doing.Step:
