@@ -147,24 +147,25 @@ var errSupervisorGone = errors.New("the supervisor ended")
 
 // ask sends one request to the supervisor of pid.
 func ask(name string, pid int, op string) (reply, error) {
-	conn, r, err := request{op}.send(name, pid)
+	conn, _, r, err := request{Op: op}.send(name, pid)
 	if err == nil {
 		_ = conn.Close()
 	}
 	return r, err
 }
 
-// send sends the request to the supervisor of pid, and returns the connection with the first reply.
-func (req request) send(name string, pid int) (*net.UnixConn, reply, error) {
+// send sends the request to the supervisor of pid, and returns the connection with the first reply. Lines that follow it unasked are the decoder's.
+func (req request) send(name string, pid int) (*net.UnixConn, *json.Decoder, reply, error) {
 	conn, err := dialControl(name, pid)
 	if err != nil {
-		return nil, reply{}, err
+		return nil, nil, reply{}, err
 	}
 	_ = conn.SetDeadline(time.Now().Add(controlTimeout))
 	var r reply
+	lines := json.NewDecoder(conn)
 	err = json.NewEncoder(conn).Encode(req)
 	if err == nil {
-		err = json.NewDecoder(conn).Decode(&r) // nothing comes after it until more is asked
+		err = lines.Decode(&r)
 	}
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -176,10 +177,10 @@ func (req request) send(name string, pid int) (*net.UnixConn, reply, error) {
 	}
 	if err != nil {
 		_ = conn.Close()
-		return nil, r, err
+		return nil, nil, r, err
 	}
 	_ = conn.SetDeadline(time.Time{})
-	return conn, r, nil
+	return conn, lines, r, nil
 }
 
 // dialControl connects to a supervisor. The name could have been taken by
@@ -285,12 +286,21 @@ func Disconnect(pid int) (Status, error) {
 	return control(st, "disconnect")
 }
 
-func control(st Status, op string) (Status, error) {
+// controlNameHere is the control socket of the supervisor of a process of this pid namespace.
+func controlNameHere(pid int) (string, error) {
 	pidns, err := nsutil.PIDNamespace()
 	if err != nil {
-		return st, fmt.Errorf("find the pid namespace: %w", err)
+		return "", fmt.Errorf("find the pid namespace: %w", err)
 	}
-	r, err := ask(controlName(pidns, st.PID), st.PID, op)
+	return controlName(pidns, pid), nil
+}
+
+func control(st Status, op string) (Status, error) {
+	name, err := controlNameHere(st.PID)
+	if err != nil {
+		return st, err
+	}
+	r, err := ask(name, st.PID, op)
 	if err != nil {
 		return st, err
 	}
@@ -306,11 +316,11 @@ func Dial(pid int) (*net.UnixConn, error) {
 	if st.Listen == "" {
 		return nil, fmt.Errorf("process %d has no debug port (mode %s)", st.PID, st.Mode)
 	}
-	pidns, err := nsutil.PIDNamespace()
+	name, err := controlNameHere(st.PID)
 	if err != nil {
-		return nil, fmt.Errorf("find the pid namespace: %w", err)
+		return nil, err
 	}
-	conn, _, err := request{"stdio"}.send(controlName(pidns, st.PID), st.PID)
+	conn, _, _, err := request{Op: "stdio"}.send(name, st.PID)
 	return conn, err
 }
 

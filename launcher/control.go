@@ -9,11 +9,14 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/envoyshim/envoyshim/internal/observe"
 )
 
 // The control socket is an abstract Unix socket (unix(7)): it needs no writable
@@ -52,14 +55,20 @@ type Status struct {
 }
 
 // request is one line to the supervisor; each line back is a reply. "watch" is
-// answered with a reply now and at every change; after the reply to "stdio" the connection is one to the debug port.
+// answered with a reply now and at every change; after the reply to "stdio" the connection is one to the debug port, after that to "observe" there
+// are [observe.Event]s, until the client closes its end or its writing side.
 type request struct {
-	Op string `json:"op"` // status, watch, resume, disconnect, stdio
+	Op      string         `json:"op"` // status, history, watch, resume, disconnect, stdio, observe
+	Observe *observe.Order `json:"observe,omitempty"`
 }
 
+// maxRequest bounds a request, in bytes: an order may name many functions.
+const maxRequest = 1 << 20
+
 type reply struct {
-	Status Status `json:"status"`
-	Error  string `json:"error,omitempty"`
+	Status  Status       `json:"status"`
+	Error   string       `json:"error,omitempty"`
+	History []Transition `json:"history,omitempty"`
 }
 
 func controlName(pidns uint64, pid int) string { return fmt.Sprintf("@envoyshim/%d/%d", pidns, pid) }
@@ -80,6 +89,14 @@ func peerCred(conn *net.UnixConn) (*unix.Ucred, error) {
 		return nil, cerr
 	}
 	return cred, err
+}
+
+// peerName is what a client of the control socket is called.
+func peerName(command string, cred *unix.Ucred) string {
+	if cred.Pid == 0 { // it is in a pid namespace that is not seen from here
+		return command
+	}
+	return fmt.Sprintf("%s, process %d", command, cred.Pid)
 }
 
 // mayControl says whether a peer of that uid may steer processes of this uid: the
@@ -115,6 +132,7 @@ func (s *supervisor) serveControlConn(conn *net.UnixConn) {
 		return
 	}
 	lines := bufio.NewScanner(conn)
+	lines.Buffer(nil, maxRequest)
 	for lines.Scan() {
 		var req request
 		if err := json.Unmarshal(lines.Bytes(), &req); err != nil {
@@ -122,7 +140,7 @@ func (s *supervisor) serveControlConn(conn *net.UnixConn) {
 			return
 		}
 		switch req.Op {
-		case "status", "resume", "disconnect":
+		case "status", "history", "resume", "disconnect":
 			r := s.handle(req.Op)
 			_ = conn.SetWriteDeadline(time.Now().Add(time.Second)) // the end waits for it
 			err := out.Encode(r)
@@ -133,15 +151,18 @@ func (s *supervisor) serveControlConn(conn *net.UnixConn) {
 		case "watch":
 			s.serveWatch(conn, out)
 			return
+		case "observe":
+			if req.Observe == nil {
+				_ = out.Encode(reply{Error: "an observation needs an order"})
+				return
+			}
+			s.serveObserver(&observer{conn: conn, peer: peerName("envoyshim", cred), order: *req.Observe}, lines)
+			return
 		case "stdio":
 			if s.port == nil {
 				_ = out.Encode(reply{Error: fmt.Sprintf("process %d has no debug port (mode %s)", s.known.PID, s.Mode)})
 			} else if out.Encode(reply{}) == nil {
-				peer := "envoyshim stdio"
-				if cred.Pid != 0 { // 0: it is in a pid namespace that is not seen from here
-					peer += fmt.Sprintf(", process %d", cred.Pid)
-				}
-				s.greet(&client{Conn: conn, peer: peer})
+				s.greet(&client{Conn: conn, peer: peerName("envoyshim stdio", cred)})
 			}
 			return
 		default:
@@ -163,6 +184,9 @@ func (s *supervisor) handle(op string) reply {
 		}
 		s.replies.Add(1)
 		r := reply{Status: s.observe()}
+		if op == "history" {
+			r.History = slices.Clone(s.history.all)
+		}
 		if err != nil {
 			r.Error = err.Error()
 		}

@@ -12,7 +12,9 @@
 //	  externalSession  external*.go, backend.go                          by gdbserver or lldb-server
 //	  delveSession     delve.go                                          by Delve's, package delve
 //	  dapSession       dap.go                                            an editor, by lldb-dap and our own
+//	  observer         observe.go                                        one that watches a start: a trace, or samples
 //	crashWatch         crashwatch.go, crash.go, phase.go                 holding at a crash, and saying what it was
 //	Find, Resume, ...  control.go, client.go                             status, resume, wait, disconnect, stdio
+//	Observe, History   observe_client.go, history.go                     the user's end of an observer, and what became of a process
 //	Doctor, DoctorNode doctor.go, doctor_node.go                         what would stop a debugger here, or the commands of a node
 package launcher

@@ -131,7 +131,7 @@ func Rehearse(shim *early.Shim) {
 		argv: []string{"envoyshim", "--version"},
 		log:  newLogger(zerolog.ErrorLevel, false),
 	}
-	if ordered, err := l.execHeld(false); err != nil && !ordered {
+	if ordered, _, err := l.execHeld(false); err != nil && !ordered {
 		fmt.Fprintln(os.Stderr, "envoyshim:", err)
 		shim.Exit(1)
 	}

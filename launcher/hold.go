@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -39,8 +40,8 @@ func (l *launch) hold() error {
 		s.close()
 		return err
 	}
-	held, err := l.execHeld(s.Mode == Pause)
-	if !held && err != nil {
+	ordered, execed, err := l.execHeld(s.Mode == Pause)
+	if !ordered && err != nil {
 		s.close()
 		return err
 	}
@@ -50,22 +51,23 @@ func (l *launch) hold() error {
 	if err != nil {
 		event(l.log.Error(), evFailed, s.PID).Msgf("%v; %s runs undebugged", err, s.Name)
 	}
+	s.execed = execed
 	s.supervise(err == nil)
 	return nil
 }
 
 // execHeld seizes the shim, has it execute the ELF, and leaves that on hold. anyTracer also allows every other
 // process of this uid to trace it: the user's own debugger in mode pause. ordered tells
-// whether the shim was told to execute it.
-func (l *launch) execHeld(anyTracer bool) (ordered bool, err error) {
+// whether the shim was told to execute it, and execed when it did.
+func (l *launch) execHeld(anyTracer bool) (ordered bool, execed time.Time, err error) {
 	tracer := uintptr(os.Getpid())
 	if anyTracer {
 		tracer = unix.PR_SET_PTRACER_ANY
 	}
 	if err := l.shim.AllowTracer(tracer); err != nil {
-		return false, err
+		return false, execed, err
 	}
-	err = tracee.HoldAtExec(l.shim.PID, func() error {
+	execed, err = tracee.HoldAtExec(l.shim.PID, func() error {
 		l.shim.Stay()
 		if err := l.shim.Exec(l.real, l.argv); err != nil {
 			return err
@@ -77,7 +79,7 @@ func (l *launch) execHeld(anyTracer bool) (ordered bool, err error) {
 	if !ordered {
 		_ = l.shim.AllowTracer(0)
 	}
-	return ordered, err
+	return ordered, execed, err
 }
 
 // sparse is what debug servers need of a program's environment.

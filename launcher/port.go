@@ -226,6 +226,7 @@ func (s *supervisor) attached(c *client, note string) {
 		s.status.Debugger = string(c.speaks)
 	}
 	s.status.Client = strings.Join(s.clients, ", ")
+	s.history.add(Transition{What: WasAttached, By: string(c.speaks), Client: c.peer})
 	s.setState(Attached)
 }
 
@@ -266,6 +267,7 @@ func (s *supervisor) finish(ses service, end ending) {
 	}
 	if end.attached {
 		s.event(s.log.Info(), evDetached).Str("by", string(end.how)).Msgf("%s is gone", ses.serves())
+		s.history.add(Transition{What: WasDetached, By: string(end.how)})
 	}
 	if end.err != nil {
 		s.event(s.log.Error(), evFailed).Msg(end.err.Error())
@@ -279,8 +281,9 @@ func (s *supervisor) finish(ses service, end ending) {
 		s.status.Crash = nil
 		s.setHeld()
 	default:
-		if end.attached {
+		if end.attached && !end.ran {
 			s.event(s.log.Info(), evResumed).Str("by", string(end.how)).Msg(s.Name + " runs")
+			s.history.add(Transition{What: WasResumed, By: string(end.how)})
 		}
 		s.setRunning()
 	}

@@ -29,6 +29,7 @@ type ending struct {
 	crash     *Crash // at which the watch holds it
 	unwatched bool   // the watch is over
 	letRun    bool   // it was left on hold for a watch to let it run
+	ran       bool   // it ran while it was served, and runs on
 	recorded  func() // called when the supervisor knows it; or nil
 }
 

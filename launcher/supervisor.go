@@ -66,6 +66,9 @@ type supervisor struct {
 	dying      *unix.WaitStatus // as the watch has seen; nil: it has not
 	phase      phase            // in which it ends
 	replies    sync.WaitGroup   // answers on the way to `envoyshim resume` and the like
+	streams    int              // longer ones on the way
+	execed     time.Time        // zero: nobody saw it
+	history    history
 }
 
 // newSupervisor makes one by the settings, of a program that is yet to be named.
@@ -160,6 +163,7 @@ func (s *supervisor) supervise(held bool) {
 	if s.PID != s.known.PID {
 		s.status.NSPID = s.PID
 	}
+	s.history.begin(s.PID, s.execed, held)
 	go s.serve(held)
 	s.loop()
 }
@@ -181,6 +185,7 @@ func (s *supervisor) serve(held bool) {
 		case !held:
 			s.setState(Running)
 		case s.Mode == Off: // held only to be watched from its first instruction
+			s.history.add(Transition{What: WasResumed, By: "watch"})
 			s.setRunning()
 		default:
 			s.setHeld()
@@ -199,13 +204,7 @@ func (s *supervisor) serve(held bool) {
 func (s *supervisor) loop() {
 	ended := make(chan struct{})
 	go func() {
-		// pidfd_open(2): readable when the process terminates, traced or not.
-		poll := []unix.PollFd{{Fd: int32(s.pidfd), Events: unix.POLLIN}}
-		for {
-			if n, err := unix.Poll(poll, -1); n == 1 || err != nil && err != unix.EINTR {
-				break
-			}
-		}
+		awaitEnd(s.pidfd)
 		close(ended)
 	}()
 	s.timeout = time.NewTimer(time.Hour)
@@ -223,6 +222,16 @@ func (s *supervisor) loop() {
 			return
 		case <-s.user:
 			s.leave()
+			return
+		}
+	}
+}
+
+// awaitEnd waits for the end of the process of a pidfd, traced or not (pidfd_open(2)).
+func awaitEnd(pidfd int) {
+	poll := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
+	for {
+		if n, err := unix.Poll(poll, -1); n == 1 || err != nil && err != unix.EINTR {
 			return
 		}
 	}
@@ -246,6 +255,7 @@ func (s *supervisor) exited() {
 	s.setState(Exited)
 	s.replies.Wait()
 	s.serveUntil(s.detached, 2*time.Second)
+	s.serveUntil(func() bool { return s.streams == 0 }, streamTime)
 }
 
 // setExiting records how far the process had come, of which the watch is told while it still lives. As PID 1 of a pid namespace it
@@ -333,6 +343,11 @@ func (s *supervisor) setRunning() {
 // setHeld records that the process is on hold and tells how to go on.
 func (s *supervisor) setHeld() {
 	s.setState(Held)
+	t := Transition{What: WasHeld}
+	if c := s.status.Crash; c != nil {
+		t.By = c.Signal
+	}
+	s.history.add(t)
 	if !s.leaving {
 		s.logHeld()
 	}
@@ -349,6 +364,7 @@ func (s *supervisor) observe() Status {
 		switch state {
 		case Running:
 			s.event(s.log.Info(), evResumed).Msgf("%s runs: something else sent SIGCONT", s.Name)
+			s.history.add(Transition{What: WasResumed, By: "SIGCONT"})
 			s.setRunning()
 		case Held:
 			s.undebugged = Held
@@ -410,6 +426,7 @@ func (s *supervisor) resume(why string) error {
 		}
 	}
 	s.event(s.log.Info(), evResumed).Str("by", why).Msg(s.Name + " runs")
+	s.history.add(Transition{What: WasResumed, By: why})
 	s.setRunning()
 	return nil
 }

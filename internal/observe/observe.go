@@ -85,6 +85,7 @@ type Event struct {
 	BuildID  string        `json:"build_id,omitempty"`
 	Exec     *time.Time    `json:"exec,omitempty"`
 	Held     time.Duration `json:"held_ns,omitempty"` // from the exec to the release
+	Lost     int           `json:"lost,omitempty"`    // of End: how many events are missing, because they were not read as fast as they came
 }
 
 // An Arg is an argument of a call.

@@ -29,37 +29,37 @@ const eventStop = 128
 // tracee"), so it is queued with kill instead; if this process dies right
 // then, the kernel detaches and the queued SIGSTOP still stops the tracee.
 //
-// ErrGone when the process ended instead. After any error the tracee is no longer traced.
-func HoldAtExec(pid int, ready func() error) error {
+// execed is the time of the stop at the exec, zero before it. ErrGone when the process ended instead. After any error the tracee is no longer traced.
+func HoldAtExec(pid int, ready func() error) (execed time.Time, err error) {
 	runtime.LockOSThread() // one thread is the tracer until the detach
 	defer runtime.UnlockOSThread()
 
 	if err := ptrace(unix.PTRACE_SEIZE, pid, unix.PTRACE_O_TRACEEXEC); err != nil {
-		return fmt.Errorf("seize process %d: %w", pid, Explain(err, pid))
+		return execed, fmt.Errorf("seize process %d: %w", pid, Explain(err, pid))
 	}
 	if err := ready(); err != nil {
 		_ = letGo(pid)
-		return err
+		return execed, err
 	}
-	for execed := false; ; {
+	for {
 		status, err := wait(pid)
 		if err != nil {
-			return err
+			return execed, err
 		}
 		switch {
 		case status.TrapCause() == unix.PTRACE_EVENT_EXEC:
-			execed = true
+			execed = time.Now()
 			if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
 				_ = detach(pid)
-				return fmt.Errorf("stop process %d: %w", pid, err)
+				return execed, fmt.Errorf("stop process %d: %w", pid, err)
 			}
 			err = resume(pid, 0)
 		case isGroupStop(status):
-			if execed {
+			if !execed.IsZero() {
 				if err := detach(pid); err != nil {
-					return fmt.Errorf("detach from process %d: %w", pid, err)
+					return execed, fmt.Errorf("detach from process %d: %w", pid, err)
 				}
-				return settle(pid)
+				return execed, settle(pid)
 			}
 			// Somebody stopped the shim itself: let it stay stopped.
 			err = ptrace(unix.PTRACE_LISTEN, pid, 0)
@@ -69,7 +69,7 @@ func HoldAtExec(pid int, ready func() error) error {
 			err = resume(pid, status.StopSignal())
 		}
 		if err != nil && !errors.Is(err, unix.ESRCH) {
-			return fmt.Errorf("resume process %d: %w", pid, err)
+			return execed, fmt.Errorf("resume process %d: %w", pid, err)
 		}
 	}
 }
