@@ -16,5 +16,6 @@
 //	crashWatch         crashwatch.go, crash.go, phase.go                 holding at a crash, and saying what it was
 //	Find, Resume, ...  control.go, client.go                             status, resume, wait, disconnect, stdio
 //	Observe, History   observe_client.go, history.go                     the user's end of an observer, and what became of a process
+//	StartHeld          child.go                                          an ELF on hold, as a child of a command
 //	Doctor, DoctorNode doctor.go, doctor_node.go                         what would stop a debugger here, or the commands of a node
 package launcher

@@ -34,6 +34,9 @@ func (l *launch) hold() error {
 	s.PID, s.known = l.shim.PID, here(l.shim.PID)
 	s.Name, s.BuildID, s.Go, s.Server = l.name, elf.BuildID, elf.Go, server
 	s.Pod, s.Namespace = os.Getenv("POD_NAME"), os.Getenv("POD_NAMESPACE")
+	if l.withParent {
+		s.owner = openParent(s.PID)
+	}
 	sparseEnvironment()
 	// Whatever can fail does so before the execve, while the shim can still run the ELF undebugged.
 	if err := s.open(); err != nil {

@@ -31,6 +31,8 @@ type launch struct {
 	argv     []string
 	settings Settings
 	log      zerolog.Logger
+
+	withParent bool // on hold for no longer than the parent lives
 }
 
 // Launch has the shim, which stands in Envoy's place, become the real ELF, held first when
@@ -53,10 +55,10 @@ func Launch(shim *early.Shim) {
 	}
 }
 
-// Run is `envoyshim run`: the shim's job for any ELF and parent, with flags.
-func Run(shim *early.Shim, flags Flags, argv []string) {
+// Run is `envoyshim run`: the shim's job for any ELF and parent, with flags. withParent has it on hold for no longer than its parent lives.
+func Run(shim *early.Shim, flags Flags, withParent bool, argv []string) {
 	l, wrong := newLaunch(shim, filepath.Base(argv[0]), argv, flags)
-	l.real = argv[0]
+	l.real, l.withParent = argv[0], withParent
 	if !strings.Contains(l.real, "/") {
 		path, err := exec.LookPath(l.real)
 		if err != nil {

@@ -69,6 +69,7 @@ type supervisor struct {
 	streams    int              // longer ones on the way
 	execed     time.Time        // zero: nobody saw it
 	history    history
+	owner      int // pidfd of the process without which it is not to stay on hold; -1: that is gone; 0: there is none
 }
 
 // newSupervisor makes one by the settings, of a program that is yet to be named.
@@ -195,6 +196,9 @@ func (s *supervisor) serve(held bool) {
 		go s.serveControl(s.control)
 	}
 	announce(s.known.PIDNS)
+	if s.owner != 0 {
+		go s.awaitOwner()
+	}
 	if s.port != nil {
 		s.acceptClients()
 	}

@@ -10,7 +10,8 @@ import (
 
 type runCommand struct {
 	launcher.Flags
-	Command []string `arg:"" name:"elf" passthrough:"partial" help:"The ELF and its arguments; a name without a slash is looked up on PATH."`
+	WithParent bool     `name:"with-parent" hidden:"" help:"Let it run when the parent ends."`
+	Command    []string `arg:"" name:"elf" passthrough:"partial" help:"The ELF and its arguments; a name without a slash is looked up on PATH."`
 }
 
 func (c *runCommand) Run(shim *early.Shim) error {
@@ -24,7 +25,7 @@ func (c *runCommand) Run(shim *early.Shim) error {
 	if shim == nil {
 		return early.ErrNotLinked
 	}
-	launcher.Run(shim, c.Flags, argv)
+	launcher.Run(shim, c.Flags, c.WithParent, argv)
 	return nil
 }
 
