@@ -38,7 +38,7 @@ type AttachFlags struct {
 // settings checks them.
 func (f AttachFlags) settings() (Settings, error) {
 	fillDefaults(&f)
-	c := checker{naming: AsFlags, modes: slices.DeleteFunc(slices.Clone(modes), func(m string) bool { return m == string(Off) })}
+	c := checker{naming: AsFlags, modes: slices.DeleteFunc(slices.Clone(modes), func(m string) bool { return Mode(m) == Off || Mode(m).unattended() })}
 	s := f.check(f.Mode, f.Listen, &c)
 	if s.Mode == Pause && s.HoldTimeout > 0 {
 		c.fail("ENVOYSHIM_HOLD_TIMEOUT", f.HoldTimeout, "not with "+AsFlags.set("ENVOYSHIM_MODE", Pause)+", which leaves nobody who lets it run")

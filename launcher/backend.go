@@ -78,7 +78,7 @@ func (s *supervisor) serves(p protocol) error {
 }
 
 // ownServer reports that the embedded debug server serves. In mode off that is after a crash, or before one.
-func (s *supervisor) ownServer() bool { return s.Mode == Debug || s.Mode == Off }
+func (s *supervisor) ownServer() bool { return s.Mode.servesAll() || s.Mode == Off }
 
 func backendFor(p protocol) backend {
 	i := slices.IndexFunc(backends, func(b backend) bool { return b.serves == p })

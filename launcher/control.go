@@ -56,19 +56,21 @@ type Status struct {
 
 // request is one line to the supervisor; each line back is a reply. "watch" is
 // answered with a reply now and at every change; after the reply to "stdio" the connection is one to the debug port, after that to "observe" there
-// are [observe.Event]s, until the client closes its end or its writing side.
+// are [observe.Event]s, until the client closes its end or its writing side. The reply to "profile" brings a descriptor.
 type request struct {
-	Op      string         `json:"op"` // status, history, watch, resume, disconnect, stdio, observe
+	Op      string         `json:"op"` // status, history, watch, resume, disconnect, stdio, observe, profile
 	Observe *observe.Order `json:"observe,omitempty"`
+	Wait    bool           `json:"wait,omitempty"` // for the end of what makes the profile
 }
 
 // maxRequest bounds a request, in bytes: an order may name many functions.
 const maxRequest = 1 << 20
 
 type reply struct {
-	Status  Status       `json:"status"`
-	Error   string       `json:"error,omitempty"`
-	History []Transition `json:"history,omitempty"`
+	Status    Status       `json:"status"`
+	Error     string       `json:"error,omitempty"`
+	History   []Transition `json:"history,omitempty"`
+	NoProfile bool         `json:"no_profile,omitempty"` // the Error is ErrNoProfile
 }
 
 func controlName(pidns uint64, pid int) string { return fmt.Sprintf("@envoyshim/%d/%d", pidns, pid) }
@@ -157,6 +159,9 @@ func (s *supervisor) serveControlConn(conn *net.UnixConn) {
 				return
 			}
 			s.serveObserver(&observer{conn: conn, peer: peerName("envoyshim", cred), order: *req.Observe}, lines)
+			return
+		case "profile":
+			s.serveProfile(conn, out, req.Wait)
 			return
 		case "stdio":
 			if s.port == nil {

@@ -50,9 +50,9 @@ type delveSession struct {
 func (s *supervisor) delves(p protocol) bool {
 	switch p {
 	case jsonRPCProtocol:
-		return s.Mode == Debug || s.Mode == Dlv || s.Mode == Off
+		return s.ownServer() || s.Mode == Dlv
 	case dapProtocol:
-		return (s.Mode == Debug || s.Mode == Off) && s.Go || s.Mode == Dlv
+		return s.ownServer() && s.Go || s.Mode == Dlv
 	}
 	return false
 }

@@ -17,5 +17,6 @@
 //	Find, Resume, ...  control.go, client.go                             status, resume, wait, disconnect, stdio
 //	Observe, History   observe_client.go, history.go                     the user's end of an observer, and what became of a process
 //	StartHeld          child.go                                          an ELF on hold, as a child of a command
+//	unattended         unattended.go, kept.go                            the modes trace and profile: the supervisor's own command, its profile
 //	Doctor, DoctorNode doctor.go, doctor_node.go                         what would stop a debugger here, or the commands of a node
 package launcher

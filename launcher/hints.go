@@ -41,6 +41,10 @@ func (s *supervisor) logHeld() {
 	if s.port != nil {
 		e = e.Str("listen", s.listen)
 	}
+	if s.Mode.unattended() && s.history.released.IsZero() {
+		e.Msgf("%s is held; envoyshim %s lets it run", s.Name, s.Mode)
+		return
+	}
 	e = s.hints(e)
 	e = e.Str("resume", fmt.Sprintf("envoyshim resume --pid %d", s.known.PID))
 	if c := s.status.Crash; c != nil {

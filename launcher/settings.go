@@ -29,9 +29,11 @@ const prefix = "ENVOYSHIM_"
 
 // Flags are the settings that the environment and `envoyshim run` share, as typed.
 type Flags struct {
-	Mode                   string `env:"ENVOYSHIM_MODE" default:"off" placeholder:"MODE" help:"What to do with the ELF before its first instruction: off, pause, debug, gdb, lldb, lldb-platform, dlv; or a list by name (envoy=gdb,pilot-agent=pause)."`
+	Mode                   string `env:"ENVOYSHIM_MODE" default:"off" placeholder:"MODE" help:"What to do with the ELF before its first instruction: off, pause, debug, gdb, lldb, lldb-platform, dlv, trace, profile; or a list by name (envoy=gdb,pilot-agent=pause)."`
 	Listen                 string `env:"ENVOYSHIM_LISTEN" default:"127.0.0.1:2159" placeholder:"ADDR" help:"HOST:PORT of the debug port; or a list by name."`
 	DebugFlags             `embed:""`
+	TraceArgs              string `env:"ENVOYSHIM_TRACE_ARGS" placeholder:"WORDS" help:"For mode trace: words for envoyshim trace, quoted as in a shell."`
+	ProfileArgs            string `env:"ENVOYSHIM_PROFILE_ARGS" placeholder:"WORDS" help:"For mode profile: words for envoyshim profile, quoted as in a shell."`
 	OnFailure              string `env:"ENVOYSHIM_ON_FAILURE" default:"run" placeholder:"run|exit" help:"When it cannot be held: run it undebugged, or exit (126, 127)."`
 	EnvoyLogLevel          string `env:"ENVOYSHIM_ENVOY_LOG_LEVEL" placeholder:"LEVEL" help:"Replace Envoy's -l."`
 	EnvoyComponentLogLevel string `env:"ENVOYSHIM_ENVOY_COMPONENT_LOG_LEVEL" placeholder:"LIST" help:"Replace Envoy's --component-log-level."`
@@ -71,15 +73,23 @@ const (
 	LLDB         Mode = "lldb"
 	LLDBPlatform Mode = "lldb-platform"
 	Dlv          Mode = "dlv"
+	Trace        Mode = "trace"
+	Profile      Mode = "profile"
 )
 
 // servesItself reports a mode in which the supervisor is the debug server.
-func (m Mode) servesItself() bool { return m == Debug || m == LLDBPlatform }
+func (m Mode) servesItself() bool { return m.servesAll() || m == LLDBPlatform }
 
-var modes = []string{string(Off), string(Pause), string(Debug), string(GDB), string(LLDB), string(LLDBPlatform), string(Dlv)}
+// servesAll reports a mode in which it serves whoever comes.
+func (m Mode) servesAll() bool { return m == Debug || m.unattended() }
 
-// laterModes are names of the contract that this version does not have yet.
-var laterModes = []string{"trace", "profile"}
+// unattended reports a mode whose command the supervisor starts by itself.
+func (m Mode) unattended() bool { return m == Trace || m == Profile }
+
+var modes = []string{string(Off), string(Pause), string(Debug), string(GDB), string(LLDB), string(LLDBPlatform), string(Dlv), string(Trace), string(Profile)}
+
+// CheckWords tells what is wrong with the words of a command of that name. Package cli sets it, which knows the commands.
+var CheckWords = func(command string, words []string) error { return nil }
 
 // Settings are the settings of one program name, checked.
 type Settings struct {
@@ -91,6 +101,7 @@ type Settings struct {
 	TLSDir      string
 	HoldTimeout time.Duration
 	HoldOnCrash bool
+	Words       []string // for the command of the modes trace and profile
 	ExitOnFail  bool
 	LogLevel    zerolog.Level
 	LogJSON     bool
@@ -156,6 +167,15 @@ func (v Flags) For(name string) (Settings, error) {
 	listen := byName("ENVOYSHIM_LISTEN", v.Listen, name, "127.0.0.1:2159", &c)
 	s := v.check(mode, listen, &c)
 	s.Argv, s.ExitOnFail = argv, onFailure == "exit"
+	for _, own := range []struct {
+		mode            Mode
+		variable, value string
+	}{{Trace, "ENVOYSHIM_TRACE_ARGS", v.TraceArgs}, {Profile, "ENVOYSHIM_PROFILE_ARGS", v.ProfileArgs}} {
+		if words := c.words(own.variable, own.value); own.mode == s.Mode {
+			s.Words = words
+			c.commandWords(own.mode, own.variable, own.value, words)
+		}
+	}
 	return s, c.err(&s)
 }
 
@@ -253,10 +273,6 @@ func (c *checker) choice(variable, value string, allowed ...string) string {
 }
 
 func (c *checker) mode(value string) Mode {
-	if slices.Contains(laterModes, value) {
-		c.fail("ENVOYSHIM_MODE", value, "not in this version of envoyshim; allowed: "+strings.Join(c.modes, ", "))
-		return Off
-	}
 	return Mode(c.choice("ENVOYSHIM_MODE", value, c.modes...))
 }
 
@@ -292,6 +308,21 @@ func (c *checker) words(variable, value string) []string {
 		c.fail(variable, value, "allowed: words quoted as in a shell")
 	}
 	return words
+}
+
+// commandWords looks at those for the command that the supervisor starts by itself.
+func (c *checker) commandWords(command Mode, variable, value string, words []string) {
+	if i := slices.IndexFunc(words, isTarget); i >= 0 {
+		c.fail(variable, value, "allowed: all words of `envoyshim "+string(command)+"` but "+words[i]+", since the process is this one")
+	} else if err := CheckWords(string(command), words); err != nil {
+		c.fail(variable, value, err.Error()+"; see `envoyshim "+string(command)+" --help`")
+	}
+}
+
+// isTarget reports a word that names the process.
+func isTarget(word string) bool {
+	name, _, _ := strings.Cut(word, "=")
+	return name == "--pid" || name == "--pod" || name == "--"
 }
 
 func (c *checker) listen(value string, anywhere bool) string {

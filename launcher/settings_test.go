@@ -41,6 +41,9 @@ func settingsOf(v Variables, name string) (Settings, error) {
 	if len(s.Argv.extra) == 0 {
 		s.Argv.extra = nil
 	}
+	if len(s.Words) == 0 {
+		s.Words = nil
+	}
 	return s, err
 }
 
@@ -49,7 +52,7 @@ func TestVariables(t *testing.T) {
 		"ENVOYSHIM_ENVOY_ARGS", "ENVOYSHIM_ENVOY_COMPONENT_LOG_LEVEL", "ENVOYSHIM_ENVOY_FINE_GRAIN_LOG", "ENVOYSHIM_ENVOY_LOG_LEVEL",
 		"ENVOYSHIM_GDBSERVER", "ENVOYSHIM_HOLD_ON_CRASH", "ENVOYSHIM_HOLD_TIMEOUT", "ENVOYSHIM_INSECURE", "ENVOYSHIM_LISTEN",
 		"ENVOYSHIM_LLDB_SERVER", "ENVOYSHIM_LOG_FORMAT", "ENVOYSHIM_LOG_LEVEL", "ENVOYSHIM_MODE", "ENVOYSHIM_ON_FAILURE",
-		"ENVOYSHIM_REAL", "ENVOYSHIM_TARGET", "ENVOYSHIM_TLS_DIR",
+		"ENVOYSHIM_PROFILE_ARGS", "ENVOYSHIM_REAL", "ENVOYSHIM_TARGET", "ENVOYSHIM_TLS_DIR", "ENVOYSHIM_TRACE_ARGS",
 	}
 	got := variableNames()
 	slices.Sort(got)
@@ -88,6 +91,8 @@ func TestGoodValues(t *testing.T) {
 		{"MODE", "debug", func(s *Settings) { s.Mode = Debug }},
 		{"MODE", "gdb", func(s *Settings) { s.Mode = GDB }},
 		{"MODE", "lldb", func(s *Settings) { s.Mode = LLDB }},
+		{"MODE", "trace", func(s *Settings) { s.Mode = Trace }},
+		{"MODE", "profile", func(s *Settings) { s.Mode = Profile }},
 		{"MODE", "envoy=gdb", func(s *Settings) { s.Mode = GDB }},
 		{"MODE", "pilot-agent=pause,envoy=lldb", func(s *Settings) { s.Mode = LLDB }},
 		{"MODE", " pilot-agent = pause , envoy = gdb ,", func(s *Settings) { s.Mode = GDB }},
@@ -163,8 +168,7 @@ func TestEachNameHasItsOwn(t *testing.T) {
 
 func TestWrongValues(t *testing.T) {
 	const (
-		modes    = `allowed: off, pause, debug, gdb, lldb, lldb-platform, dlv`
-		later    = `not in this version of envoyshim; ` + modes
+		modes    = `allowed: off, pause, debug, gdb, lldb, lldb-platform, dlv, trace, profile`
 		list     = `allowed: one value, or a list NAME=VALUE,NAME=VALUE`
 		boolean  = `allowed: true, false`
 		duration = `allowed: a Go duration such as 90s or 10m, or 0 for never`
@@ -179,10 +183,8 @@ func TestWrongValues(t *testing.T) {
 		{"MODE", "on", "on", modes},
 		{"MODE", "gdbserver-remote", "gdbserver-remote", modes},
 		{"MODE", "first\nsecond", "first\nsecond", modes},
-		{"MODE", "trace", "trace", later},
-		{"MODE", "profile", "profile", later},
 		{"MODE", "envoy=pouse", "pouse", modes + " (did you mean pause?)"},
-		{"MODE", "envoy=trace", "trace", later},
+		{"MODE", "tracing", "tracing", modes + " (did you mean trace?)"},
 		{"MODE", "envoy=", "", modes},
 		{"MODE", "gdb,lldb", "gdb,lldb", modes},
 		{"MODE", "envoy=gdb,lldb", "envoy=gdb,lldb", list},
@@ -216,6 +218,8 @@ func TestWrongValues(t *testing.T) {
 		{"ENVOY_FINE_GRAIN_LOG", "on", "on", boolean},
 		{"ENVOY_ARGS", "'--concurrency 2", "'--concurrency 2", words},
 		{"ENVOY_ARGS", "--log-format a|b", "--log-format a|b", words},
+		{"TRACE_ARGS", "--at 'main", "--at 'main", words},
+		{"PROFILE_ARGS", "-o start.pb.gz; true", "-o start.pb.gz; true", words},
 		{"ENVOY_ARGS", "--concurrency 2; --skip-deprecated-logs", "--concurrency 2; --skip-deprecated-logs", words},
 	} {
 		t.Run(c.variable+"="+c.value, func(t *testing.T) {
@@ -228,6 +232,24 @@ func TestWrongValues(t *testing.T) {
 				t.Errorf("mode %s with an error, want off", got.Mode)
 			}
 		})
+	}
+}
+
+// Each mode has its own words, which do not say which process it is.
+func TestWordsOfModes(t *testing.T) {
+	vars := func(mode string) map[string]string {
+		return map[string]string{"ENVOYSHIM_MODE": mode, "ENVOYSHIM_TRACE_ARGS": "--at 'a b' --frames=3", "ENVOYSHIM_PROFILE_ARGS": "--duration 5s"}
+	}
+	for mode, want := range map[string][]string{"trace": {"--at", "a b", "--frames=3"}, "envoy=profile": {"--duration", "5s"}, "debug": nil, "off": nil} {
+		if got, err := fromEnvironment(t, vars(mode)).For("envoy"); err != nil || !slices.Equal(got.Words, want) {
+			t.Errorf("mode %s: %q, %v; want %q", mode, got.Words, err, want)
+		}
+	}
+	for _, words := range []string{"--pid 7", "--pid=7", "--frames 3 -- /bin/true"} {
+		got, err := fromEnvironment(t, map[string]string{"ENVOYSHIM_MODE": "trace", "ENVOYSHIM_TRACE_ARGS": words}).For("envoy")
+		if err == nil || !strings.Contains(err.Error(), "since the process is this one") || got.Mode != Off {
+			t.Errorf("%s: mode %s, %v", words, got.Mode, err)
+		}
 	}
 }
 
@@ -254,7 +276,7 @@ func TestSeveralWrongValuesAreOneLine(t *testing.T) {
 	}).For("envoy")
 	want := `ENVOYSHIM_LOG_LEVEL="loud": allowed: debug, info, warn, error; ` +
 		`ENVOYSHIM_HOLD_TIMEOUT="x": allowed: a Go duration such as 90s or 10m, or 0 for never; ` +
-		`ENVOYSHIM_MODE="gbd": allowed: off, pause, debug, gdb, lldb, lldb-platform, dlv (did you mean gdb?)`
+		`ENVOYSHIM_MODE="gbd": allowed: off, pause, debug, gdb, lldb, lldb-platform, dlv, trace, profile (did you mean gdb?)`
 	if err == nil || err.Error() != want {
 		t.Errorf("error\n%v, want\n%s", err, want)
 	}

@@ -36,6 +36,7 @@ type supervisor struct {
 	tlsName     string // what the user calls that directory
 	HoldTimeout time.Duration
 	HoldOnCrash bool
+	Words       []string // for the command of the modes trace and profile
 	naming      Naming
 	Pod         string // for the kubectl line; "" outside Kubernetes
 	Namespace   string
@@ -69,7 +70,8 @@ type supervisor struct {
 	streams    int              // longer ones on the way
 	execed     time.Time        // zero: nobody saw it
 	history    history
-	owner      int // pidfd of the process without which it is not to stay on hold; -1: that is gone; 0: there is none
+	owner      int         // pidfd of the process without which it is not to stay on hold; -1: that is gone; 0: there is none
+	unattended *unattended // the command of the modes trace and profile; nil: it was not started
 }
 
 // newSupervisor makes one by the settings, of a program that is yet to be named.
@@ -81,6 +83,7 @@ func newSupervisor(settings Settings, log zerolog.Logger) *supervisor {
 		tlsName:     settings.TLSDir,
 		HoldTimeout: settings.HoldTimeout,
 		HoldOnCrash: settings.HoldOnCrash,
+		Words:       settings.Words,
 		naming:      settings.Naming,
 		log:         log,
 		do:          make(chan func()),
@@ -196,6 +199,9 @@ func (s *supervisor) serve(held bool) {
 		go s.serveControl(s.control)
 	}
 	announce(s.known.PIDNS)
+	if held && s.Mode.unattended() {
+		s.do <- s.startUnattended
+	}
 	if s.owner != 0 {
 		go s.awaitOwner()
 	}

@@ -31,7 +31,7 @@ type Options struct {
 const DefaultPort = "2159"
 
 // modes are the names that the shim takes. Its own list is Linux's; a test compares them.
-var modes = []string{"off", "pause", "debug", "gdb", "lldb", "lldb-platform", "dlv"}
+var modes = []string{"off", "pause", "debug", "gdb", "lldb", "lldb-platform", "dlv", "trace", "profile"}
 
 // Modes are the names that [Options].Mode takes.
 func Modes() []string { return slices.Clone(modes) }

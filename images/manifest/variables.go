@@ -25,6 +25,8 @@ var variables = []variable{
 	{name: "GDBSERVER"},
 	{name: "LLDB_SERVER"},
 	{"HOLD_TIMEOUT", "a Go duration such as 90s or 10m, or 0 for never", isDuration},
+	{"TRACE_ARGS", "words quoted as in a shell", areWords},
+	{"PROFILE_ARGS", "words quoted as in a shell", areWords},
 	oneOf("ON_FAILURE", "run", "exit"),
 	{"HOLD_ON_CRASH", "true, false", isBoolean},
 	{name: "ENVOY_LOG_LEVEL"},

@@ -9,6 +9,7 @@ import (
 
 	"github.com/envoyshim/envoyshim/internal/command"
 	"github.com/envoyshim/envoyshim/internal/early"
+	"github.com/envoyshim/envoyshim/launcher"
 )
 
 type commands struct {
@@ -26,6 +27,7 @@ type commands struct {
 	Attach attachCommand `cmd:"" group:"On the node, with the image unchanged:" help:"Open a debug port for a process of any container."`
 	Nsexec nsexecCommand `cmd:"" group:"On the node, with the image unchanged:" help:"Run a command in namespaces of another process."`
 
+	Observe   observeCommand   `cmd:"" hidden:""`
 	Rehearse  rehearseCommand  `cmd:"" hidden:""`
 	Attend    attendCommand    `cmd:"" hidden:""`
 	NodeAgent nodeAgentCommand `cmd:"" name:"node-agent" hidden:""`
@@ -39,6 +41,15 @@ In a proxy image this same program stands at /usr/local/bin/envoy and is steered
 
 // Main runs the command line and returns the exit status. With a shim it does so in its place: this is `envoyshim run`, which becomes
 // the ELF.
-func Main(shim *early.Shim, args []string, s *command.Streams) int {
-	return command.Line{Name: "envoyshim", Description: description, Commands: &commands{}, Bind: []any{shim}}.Run(args, s)
+func Main(shim *early.Shim, args []string, s *command.Streams) int { return line(shim).Run(args, s) }
+
+func line(shim *early.Shim) command.Line {
+	return command.Line{Name: "envoyshim", Description: description, Commands: &commands{}, Bind: []any{shim}}
+}
+
+// The supervisor checks the words that it is to give to a command before it holds anything.
+func init() {
+	launcher.CheckWords = func(name string, words []string) error {
+		return line(nil).Check(append([]string{name, "--pid", "1"}, words...))
+	}
 }

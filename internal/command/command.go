@@ -60,15 +60,7 @@ func (l Line) Run(args []string, s *Streams) (status int) {
 			status = int(code)
 		}
 	}()
-	parser, err := kong.New(l.Commands,
-		kong.Name(l.Name),
-		kong.Description(l.Description),
-		kong.Writers(s.Out, s.Err),
-		kong.Exit(func(code int) { panic(exit(code)) }),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
-		kong.Vars{"version": Version()},
-		kong.Bind(append([]any{s}, l.Bind...)...),
-	)
+	parser, err := l.parser(s)
 	if err != nil {
 		return l.fail(s, err, 2)
 	}
@@ -99,6 +91,36 @@ func (l Line) Run(args []string, s *Streams) (status int) {
 		return l.fail(s, err, 1)
 	}
 	return s.Status
+}
+
+func (l Line) parser(s *Streams) (*kong.Kong, error) {
+	return kong.New(l.Commands,
+		kong.Name(l.Name),
+		kong.Description(l.Description),
+		kong.Writers(s.Out, s.Err),
+		kong.Exit(func(code int) { panic(exit(code)) }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.Vars{"version": Version()},
+		kong.Bind(append([]any{s}, l.Bind...)...),
+	)
+}
+
+// Check tells what is wrong with a command line, as far as that can be told without running it.
+func (l Line) Check(args []string) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			if _, helps := r.(exit); !helps {
+				panic(r)
+			}
+			err = errors.New("it asks for help only")
+		}
+	}()
+	parser, err := l.parser(&Streams{Out: io.Discard, Err: io.Discard})
+	if err != nil {
+		return err
+	}
+	_, err = parser.Parse(args)
+	return err
 }
 
 // misused says what is wrong with a line, and where its command is explained. ctx is how far kong has come, or nil.

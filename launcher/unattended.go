@@ -1,0 +1,94 @@
+//go:build linux
+
+package launcher
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// In the modes trace and profile nobody has to come: the supervisor itself starts the command of that name on the process that it holds, and that one
+// lets it run. What it prints is among Envoy's own output, as the log is.
+
+// unattended is that command.
+type unattended struct {
+	cmd  *exec.Cmd
+	kept *os.File      // the profile; nil: the command writes it elsewhere, or makes none
+	done chan struct{} // closed at its end
+	err  error         // after that
+}
+
+// keptFD is the descriptor by which the command finds the file for the profile.
+const keptFD = 3
+
+// startUnattended starts the command. Without it nobody would let the process run.
+func (s *supervisor) startUnattended() {
+	u, err := s.newUnattended()
+	if err == nil {
+		err = u.cmd.Start()
+	}
+	if err != nil {
+		s.event(s.log.Error(), evFailed).Msgf("start envoyshim %s: %v; %s runs without", s.Mode, err, s.Name)
+		_ = s.resume("failure of envoyshim " + string(s.Mode))
+		return
+	}
+	s.unattended = u
+	s.streams++
+	go func() {
+		err := u.cmd.Wait()
+		s.do <- func() {
+			u.err = err
+			close(u.done)
+			s.streams--
+			s.unattendedEnded(u)
+		}
+	}()
+}
+
+func (s *supervisor) newUnattended() (u *unattended, err error) {
+	if s.control == nil {
+		return nil, errors.New("it reaches the process by the control socket, which is not there")
+	}
+	words := append([]string{string(s.Mode), "--pid", strconv.Itoa(s.PID)}, s.Words...)
+	u = &unattended{done: make(chan struct{})}
+	if s.Mode == Profile && !namesOutput(s.Words) {
+		if u.kept, err = newMemfile("profile"); err != nil {
+			return nil, err
+		}
+		words = append(words, "-o", fmt.Sprintf("/proc/self/fd/%d", keptFD))
+	}
+	u.cmd = selfCommand(words...)
+	u.cmd.Stdout, u.cmd.Stderr = os.Stderr, os.Stderr
+	if u.kept != nil {
+		u.cmd.ExtraFiles = []*os.File{u.kept}
+	}
+	return u, nil
+}
+
+// unattendedEnded lets the process run if the command has not, and tells how that ended if it went wrong.
+func (s *supervisor) unattendedEnded(u *unattended) {
+	stays := s.session == nil && s.observe().State == Held && s.history.released.IsZero()
+	switch {
+	case stays:
+		why := "exit status 0"
+		if u.err != nil {
+			why = u.err.Error()
+		}
+		s.event(s.log.Error(), evFailed).Msgf("envoyshim %s ended (%s) before it let %s run, which now runs without", s.Mode, why, s.Name)
+		_ = s.resume("end of envoyshim " + string(s.Mode))
+	case u.err != nil && s.status.State != Exited:
+		s.event(s.log.Error(), evFailed).Msgf("envoyshim %s: %v", s.Mode, u.err)
+	}
+}
+
+// namesOutput reports words that say where the profile is to be written.
+func namesOutput(words []string) bool {
+	return slices.ContainsFunc(words, func(w string) bool {
+		return strings.HasPrefix(w, "-o") || w == "--output" || strings.HasPrefix(w, "--output=")
+	})
+}
