@@ -22,6 +22,9 @@ type commands struct {
 	Install    installCommand    `cmd:"" help:"Put this program into a directory, by both of its names."`
 	Doctor     doctorCommand     `cmd:"" help:"Tell what would stop a debugger here, and the cure."`
 
+	Trace   traceCommand   `cmd:"" help:"Trace the calls of a start."`
+	Profile profileCommand `cmd:"" help:"Profile a start."`
+
 	Find   findCommand   `cmd:"" group:"On the node, with the image unchanged:" help:"Find processes by pod, container, command name or executable."`
 	Catch  catchCommand  `cmd:"" group:"On the node, with the image unchanged:" help:"Hold the next process that executes a program, before its first instruction, in any container."`
 	Attach attachCommand `cmd:"" group:"On the node, with the image unchanged:" help:"Open a debug port for a process of any container."`
