@@ -2,44 +2,42 @@
 // inside (package carried), for bin/envoyshim links no net/http:
 //
 //	Snapshot       admin.go          what is told at one moment
-//	Logging        logging.go        the levels of the loggers
+//	Levels         logging.go        the loggers
+//	XDSLine        xdslog.go         what Envoy's own log tells of xDS: each response, and nonces, which the admin port does not
 //	Client         client_linux.go   asks, by a child process
-//	Find           find_linux.go     the admin port of a process
-//	Wait           wait_linux.go     until it is LIVE
-//	package client client            the child's side, with net/http
+//	Request, Reply wire.go           how the two talk
+//	package client client            the child's side, with net/http; it also finds the admin port of a process
 //
-// What is from where (https://www.envoyproxy.io/docs/envoy/latest/operations/admin): see the fields. No endpoint tells nonces. Envoy writes them in
-// its log, at level trace of the logger config, or of source/extensions/config_subscription/grpc/* with the fine-grain logger: package timeline
-// may read them there.
+// The endpoints: https://www.envoyproxy.io/docs/envoy/latest/operations/admin. What is tried is said to be of Envoy 1.37 or 1.40.
 package admin
 
 import "time"
 
 // A Snapshot is what an Envoy tells of itself at one moment.
 type Snapshot struct {
-	Time      time.Time `json:"time"`            // when it was asked
-	Address   string    `json:"address"`         // HOST:PORT, or the path of a Unix socket, "@" first when it is abstract
-	Reachable bool      `json:"reachable"`       // it answered /server_info
-	Error     string    `json:"error,omitempty"` // why something was not told
+	Time      time.Time `json:"time"`              // when it was asked
+	Address   string    `json:"address,omitempty"` // HOST:PORT, or the path of a Unix socket, "@" first when it is abstract
+	Reachable bool      `json:"reachable"`         // it answered
+	Error     string    `json:"error,omitempty"`   // why it, or a part of it, was not told
 
 	State      State         `json:"state,omitempty"`       // /server_info
 	Version    string        `json:"version,omitempty"`     // as 1.40.0
 	Build      string        `json:"build,omitempty"`       // as COMMIT/1.40.0/Clean/RELEASE/BoringSSL
 	Uptime     time.Duration `json:"uptime_ns,omitempty"`   // of this hot restart epoch, in whole seconds
-	HotRestart string        `json:"hot_restart,omitempty"` // the version of hot restart, or "disabled"
+	HotRestart string        `json:"hot_restart,omitempty"` // the version of its protocol, or "disabled"
 	Epoch      int           `json:"epoch,omitempty"`       // of hot restart
 	LogLevel   string        `json:"log_level,omitempty"`   // that it was started with
 	FineGrain  bool          `json:"fine_grain,omitempty"`  // it was started with --enable-fine-grain-logging
 	Node       string        `json:"node,omitempty"`        // its id
 
-	Listeners        []Listener     `json:"listeners"`                   // /listeners: those that are bound
+	Listeners        []Listener     `json:"listeners"`                   // /listeners: those that are active
 	Workers          bool           `json:"workers_started"`             // /stats: listener_manager.workers_started
-	Initialization   time.Duration  `json:"initialization_ns,omitempty"` // server.initialization_time_ms; 0 until the stats are flushed, every 5 s by default
+	Initialization   time.Duration  `json:"initialization_ns,omitempty"` // server.initialization_time_ms; 0 until stats are flushed, every 5 s by default
 	WarmingListeners int            `json:"warming_listeners,omitempty"` // listener_manager.total_listeners_warming
 	WarmingClusters  int            `json:"warming_clusters,omitempty"`  // cluster_manager.warming_clusters
-	ControlPlane     string         `json:"control_plane,omitempty"`     // control_plane.identifier
+	ControlPlane     string         `json:"control_plane,omitempty"`     // control_plane.identifier, of ADS or of the first subscription that has one
 	Connected        bool           `json:"connected,omitempty"`         // control_plane.connected_state: a stream to it is open
-	Subscriptions    []Subscription `json:"subscriptions"`               // the counters of each, from /stats
+	Subscriptions    []Subscription `json:"subscriptions"`               // /stats
 	XDS              []Resource     `json:"xds"`                         // /config_dump?include_eds
 }
 
@@ -48,8 +46,8 @@ type State string
 
 // The states (envoy.admin.v3.ServerInfo.State).
 const (
-	PreInitializing State = "PRE_INITIALIZING" // waits for clusters of the bootstrap
-	Initializing    State = "INITIALIZING"     // waits for listeners, or for xDS
+	PreInitializing State = "PRE_INITIALIZING" // waits for its clusters
+	Initializing    State = "INITIALIZING"     // waits for what listeners need
 	Live            State = "LIVE"
 	Draining        State = "DRAINING"
 )
@@ -57,20 +55,23 @@ const (
 // A Listener accepts connections.
 type Listener struct {
 	Name      string   `json:"name"`
-	Addresses []string `json:"addresses"` // HOST:PORT or a path; the first is its own, the others are additional ones
+	Addresses []string `json:"addresses"` // HOST:PORT or a path; behind the first one the additional ones
 }
 
 // A Subscription is one use of a discovery service: CDS and LDS once, RDS for each route configuration, EDS for each cluster, SDS for each secret.
+// Those are there that have a stat version_text; Istio's stats_config leaves most of EDS out.
 type Subscription struct {
-	Type     string     `json:"type"`           // CDS, LDS, RDS, EDS, SDS, ...
-	Name     string     `json:"name,omitempty"` // of the route configuration, the cluster, the secret
-	Version  string     `json:"version"`        // that was accepted last; version_text
-	Updated  *time.Time `json:"updated"`        // when; update_time
-	Attempt  uint64     `json:"attempt"`        // update_attempt
-	Success  uint64     `json:"success"`        // update_success
-	Rejected uint64     `json:"rejected"`       // update_rejected
-	Failure  uint64     `json:"failure"`        // update_failure: the control plane could not be reached
-	Timeout  uint64     `json:"timeout"`        // init_fetch_timeout: gave up waiting for a first answer
+	Type         string     `json:"type"`                    // CDS, LDS, RDS, SRDS, VHDS, EDS, SDS, ECDS, RTDS; "" when it is another
+	Name         string     `json:"name,omitempty"`          // of the route configuration, the cluster, the secret, as the stat has it: with _ for :, or its alt_stat_name
+	Version      string     `json:"version,omitempty"`       // version_text: that was accepted last
+	Updated      *time.Time `json:"updated,omitempty"`       // update_time: when, to the millisecond
+	Attempt      uint64     `json:"attempt"`                 // update_attempt: requests, and responses that were rejected
+	Success      uint64     `json:"success"`                 // update_success
+	Rejected     uint64     `json:"rejected"`                // update_rejected
+	Failure      uint64     `json:"failure"`                 // update_failure: the control plane could not be reached
+	Timeout      uint64     `json:"timeout"`                 // init_fetch_timeout: the first answer took too long, and was waited for no more
+	ControlPlane string     `json:"control_plane,omitempty"` // without ADS: of its own stream
+	Connected    bool       `json:"connected,omitempty"`     // likewise
 }
 
 // Status says what became of a [Resource].
@@ -78,26 +79,26 @@ type Status string
 
 // The statuses.
 const (
-	Accepted Status = "ACKED"   // in use
-	Warming  Status = "WARMING" // accepted, and waits for others
-	Rejected Status = "NACKED"  // the newest is not in use; an earlier one may be
-	Drained  Status = "DRAINING"
+	Accepted Status = "accepted" // in use
+	Warming  Status = "warming"  // accepted, and waits for others
+	Drained  Status = "draining" // not in use any more
+	Rejected Status = "rejected" // never was in use
 )
 
-// A Resource came by xDS.
+// A Resource came by xDS. It is both in use and rejected when a newer version of it was.
 type Resource struct {
-	Type     string     `json:"type"`     // CDS, LDS, RDS, SRDS, EDS, SDS, ECDS
-	TypeURL  string     `json:"type_url"` // as type.googleapis.com/envoy.config.listener.v3.Listener
-	Name     string     `json:"name"`
-	Version  string     `json:"version,omitempty"` // version_info of what is in use, or is warming
-	Updated  *time.Time `json:"updated,omitempty"` // last_updated of that
-	Status   Status     `json:"status"`
-	Rejected *Rejection `json:"rejected,omitempty"` // the newest that was, error_state
+	Type      string     `json:"type"`     // CDS, LDS, RDS, SRDS, EDS, SDS, ECDS
+	TypeURL   string     `json:"type_url"` // as type.googleapis.com/envoy.config.listener.v3.Listener
+	Name      string     `json:"name"`
+	Version   string     `json:"version,omitempty"` // version_info; of EDS, which has none in the dump: of its Subscription
+	Updated   *time.Time `json:"updated,omitempty"` // last_updated; of EDS likewise
+	Status    Status     `json:"status"`
+	Rejection *Rejection `json:"rejection,omitempty"` // error_state
 }
 
-// A Rejection is a version that was not accepted.
+// A Rejection is of the newest version, when it was not accepted. Envoy 1.40 tells of listeners and clusters only.
 type Rejection struct {
-	Version string     `json:"version,omitempty"`
-	Time    *time.Time `json:"time,omitempty"` // last_update_attempt
+	Version string     `json:"version,omitempty"` // not of LDS
+	Time    *time.Time `json:"time,omitempty"`    // last_update_attempt
 	Details string     `json:"details"`
 }
