@@ -20,6 +20,7 @@ type commands struct {
 	Disconnect disconnectCommand `cmd:"" help:"Drop the attached debugger; back to held."`
 	Stdio      stdioCommand      `cmd:"" help:"Connect standard input and output to the debug port."`
 	Install    installCommand    `cmd:"" help:"Put this program into a directory, by both of its names."`
+	Loglevel   loglevelCommand   `cmd:"" help:"Show or change the levels of a running Envoy's loggers."`
 	Doctor     doctorCommand     `cmd:"" help:"Tell what would stop a debugger here, and the cure."`
 
 	Trace   traceCommand   `cmd:"" help:"Trace the calls of a start."`

@@ -1,18 +1,22 @@
 //go:build linux
 
 // Command program is what envoyshim carries inside, for want of which it need not link Delve, crypto/tls and cilium/ebpf (package carried).
-// The supervisor, or the catcher, starts it by the name of what it is to be, and its descriptor 3 is the socket between the two.
+// The supervisor, or the catcher, starts it by the name of what it is to be, and its descriptor 3 is the socket between the two. What a command of the
+// command line starts talks by standard input and output.
 package main
 
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 
 	"github.com/envoyshim/envoyshim/internal/carried"
 	"github.com/envoyshim/envoyshim/internal/delve"
 	delveserver "github.com/envoyshim/envoyshim/internal/delve/server"
+	"github.com/envoyshim/envoyshim/internal/observe/admin"
+	adminclient "github.com/envoyshim/envoyshim/internal/observe/admin/client"
 	"github.com/envoyshim/envoyshim/internal/tlsport"
 	tlsserver "github.com/envoyshim/envoyshim/internal/tlsport/server"
 	"github.com/envoyshim/envoyshim/nsutil/catch/execprobe"
@@ -32,6 +36,13 @@ func main() {
 func run(name string, args []string) error {
 	roles := map[string]func([]string, *carried.Conn) error{
 		delve.Name: delveserver.Main, tlsport.Name: tlsserver.Main, execprobe.Name: execprobe.Main,
+	}
+	piped := map[string]func(io.Reader, io.Writer) error{
+		admin.Name: adminclient.Main,
+	}
+	if role := piped[name]; role != nil {
+		carried.TakeName(name)
+		return role(os.Stdin, os.Stdout)
 	}
 	role := roles[name]
 	if role == nil {

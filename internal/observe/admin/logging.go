@@ -17,7 +17,7 @@ type Logger struct {
 // Levels are the loggers of a running Envoy.
 type Levels struct {
 	FineGrain bool     `json:"fine_grain"` // the names are of source files
-	Loggers   []Logger `json:"loggers"`    // by name; Envoy 1.40 lists none with the fine-grain logger, 1.37 lists files that have logged
+	Loggers   []Logger `json:"loggers"`    // by name; of files those that have logged, in Envoy 1.40 hardly any
 }
 
 // A Change is asked for: of all loggers, and then of some.

@@ -1,0 +1,196 @@
+package client
+
+import (
+	"cmp"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/envoyshim/envoyshim/internal/procfs"
+)
+
+// istio is the admin port of Istio's proxies (https://istio.io/latest/docs/ops/deployment/application-requirements/).
+const istio = "15000"
+
+// find finds the admin port of a process. What its command line says is believed, if it can be read: a configuration in JSON, as pilot-agent's, or the file of
+// --admin-address-path. Else all that it listens on is asked, what it is most likely first.
+func find(ctx context.Context, pid int) (*port, error) {
+	if pid == 0 {
+		return nil, errors.New("find the admin port: neither a process nor an address is given")
+	}
+	if configured := configured(pid); configured != "" {
+		return newPort(pid, configured), nil
+	}
+	listening, err := listening(pid)
+	if errors.Is(err, os.ErrPermission) {
+		own, _ := procfs.ReadStatus(os.Getpid())
+		return nil, fmt.Errorf("find the admin port of process %d: %w: it is another uid's, and CAP_SYS_PTRACE is missing; %s, or name the port by --admin", pid, err, own.Grant())
+	} else if err != nil {
+		return nil, fmt.Errorf("find the admin port of process %d: %w", pid, err)
+	}
+	for _, address := range listening {
+		p := newPort(pid, address)
+		if _, err := p.serverInfo(ctx); err == nil {
+			return p, nil
+		}
+		p.http.CloseIdleConnections()
+	}
+	if len(listening) == 0 {
+		return nil, fmt.Errorf("find the admin port of process %d: it listens nowhere so far", pid)
+	}
+	return nil, fmt.Errorf("find the admin port of process %d: it listens on %s, and none of these answers as Envoy's admin port does; --admin names it",
+		pid, strings.Join(listening, ", "))
+}
+
+// serverInfo asks who it is.
+func (p *port) serverInfo(ctx context.Context) (*serverInfo, error) {
+	info := new(serverInfo)
+	err := p.decode(ctx, "/server_info", info, func(any) {})
+	if err == nil && (info.Version == "" || info.State == "" || info.Options == nil) {
+		err = errors.New("that is no Envoy's /server_info")
+	}
+	return info, err
+}
+
+// configured is the address that the command line leads to, or "".
+func configured(pid int) string {
+	args := procfs.Args(pid)
+	if path := option(args, "--admin-address-path"); path != "" {
+		if written, err := os.ReadFile(seenBy(pid, path)); err == nil {
+			return usable(strings.TrimSpace(string(written)))
+		}
+	}
+	// --config-yaml is merged over the file.
+	var found string
+	file, _ := os.ReadFile(seenBy(pid, cmp.Or(option(args, "-c"), option(args, "--config-path"))))
+	for _, text := range []string{string(file), option(args, "--config-yaml")} {
+		var bootstrap struct {
+			Admin struct {
+				Address address `json:"address"`
+			} `json:"admin"`
+		}
+		if json.Unmarshal([]byte(text), &bootstrap) == nil {
+			found = cmp.Or(bootstrap.Admin.Address.String(), found)
+		}
+	}
+	return usable(found)
+}
+
+// usable is an address to connect to: a listener on all addresses is reached by loopback. "" when the kernel is to choose the port.
+func usable(address string) string {
+	host, number, err := net.SplitHostPort(address)
+	switch {
+	case err != nil:
+		return address
+	case number == "0":
+		return ""
+	case net.ParseIP(host).IsUnspecified() && strings.Contains(host, ":"):
+		host = "::1"
+	case net.ParseIP(host).IsUnspecified():
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, number)
+}
+
+// option is the value of an option, as the next word or joined by a space (TCLAP takes both).
+func option(args []string, name string) string {
+	for i, a := range args {
+		if a == name && i+1 < len(args) {
+			return args[i+1]
+		}
+		if value, ok := strings.CutPrefix(a, name+" "); ok {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}
+
+// seenBy is the path here of a file that a process sees by a path.
+func seenBy(pid int, path string) string {
+	if filepath.IsAbs(path) {
+		return fmt.Sprintf("/proc/%d/root%s", pid, path)
+	}
+	return fmt.Sprintf("/proc/%d/cwd/%s", pid, path)
+}
+
+// listening lists what a process listens on, the likeliest first: 15000, then loopback, then other addresses, then Unix sockets.
+func listening(pid int) ([]string, error) {
+	own, err := sockets(pid)
+	if err != nil {
+		return nil, err
+	}
+	var all []string
+	for _, table := range []string{"tcp", "tcp6"} {
+		for _, f := range rows(pid, table) {
+			if len(f) > 9 && f[3] == "0A" && own[f[9]] { // TCP_LISTEN (include/net/tcp_states.h)
+				all = append(all, usable(tcpAddress(f[1])))
+			}
+		}
+	}
+	for _, f := range rows(pid, "unix") {
+		// Num RefCount Protocol Flags Type St Inode Path; __SO_ACCEPTCON is 00010000 (proc_pid_net(5))
+		if len(f) > 7 && f[3] == "00010000" && own[f[6]] {
+			all = append(all, f[7])
+		}
+	}
+	rank := func(address string) int {
+		host, number, err := net.SplitHostPort(address)
+		switch {
+		case err != nil:
+			return 3
+		case number == istio:
+			return 0
+		case net.ParseIP(host).IsLoopback():
+			return 1
+		}
+		return 2
+	}
+	slices.SortFunc(all, func(a, b string) int { return cmp.Or(rank(a)-rank(b), strings.Compare(a, b)) })
+	return slices.Compact(all), nil
+}
+
+// sockets are the inodes of a process's sockets (proc_pid_fd(5)).
+func sockets(pid int) (map[string]bool, error) {
+	dir := fmt.Sprintf("/proc/%d/fd", pid)
+	fds, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	own := map[string]bool{}
+	for _, fd := range fds {
+		link, _ := os.Readlink(filepath.Join(dir, fd.Name()))
+		if inode, ok := strings.CutPrefix(link, "socket:["); ok {
+			own[strings.TrimSuffix(inode, "]")] = true
+		}
+	}
+	return own, nil
+}
+
+// rows are the lines of a table of the process's network namespace, in fields, without the heading.
+func rows(pid int, table string) [][]string {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", pid, table))
+	var all [][]string
+	for line := range strings.Lines(string(text)) {
+		all = append(all, strings.Fields(line))
+	}
+	return all[min(1, len(all)):]
+}
+
+// tcpAddress reads HEX:PORT of /proc/PID/net/tcp, where the address is in words of the machine's byte order, which is little-endian (net/ipv4/tcp_ipv4.c).
+func tcpAddress(field string) string {
+	host, number, _ := strings.Cut(field, ":")
+	ip, _ := hex.DecodeString(host)
+	for i := 0; i+4 <= len(ip); i += 4 {
+		slices.Reverse(ip[i : i+4])
+	}
+	n, _ := strconv.ParseUint(number, 16, 16)
+	return net.JoinHostPort(net.IP(ip).String(), strconv.FormatUint(n, 10))
+}
