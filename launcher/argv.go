@@ -27,8 +27,12 @@ func (c argvChanges) apply(argv []string) []string {
 	if c.componentLogLevel != "" {
 		out = setOption(out, c.componentLogLevel, "--component-log-level")
 	}
-	if c.fineGrain && !slices.Contains(out, "--enable-fine-grain-logging") {
-		out = append(out, "--enable-fine-grain-logging")
+	if c.fineGrain {
+		// Envoy refuses the two together, and pilot-agent always gives this one.
+		out = withoutOption(out, "--component-log-level")
+		if !slices.Contains(out, "--enable-fine-grain-logging") {
+			out = append(out, "--enable-fine-grain-logging")
+		}
 	}
 	return append(out, c.extra...)
 }
@@ -54,6 +58,19 @@ func setOption(argv []string, value string, names ...string) []string {
 		}
 	}
 	return append(argv, names[0], value)
+}
+
+// withoutOption takes out an option with its value.
+func withoutOption(argv []string, name string) []string {
+	for i := 1; i < len(argv); i++ {
+		switch {
+		case argv[i] == name:
+			return slices.Delete(argv, i, min(i+2, len(argv)))
+		case strings.HasPrefix(argv[i], name+" "):
+			return slices.Delete(argv, i, i+1)
+		}
+	}
+	return argv
 }
 
 // serves reports whether this run is a server. Runs that print something

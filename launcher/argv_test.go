@@ -35,8 +35,11 @@ func TestApply(t *testing.T) {
 		{"fine-grain logging", "envoy|-c|x", "envoy|-c|x|--enable-fine-grain-logging", argvChanges{fineGrain: true}},
 		{"fine-grain logging, there already", "envoy|--enable-fine-grain-logging|-c|x", "envoy|--enable-fine-grain-logging|-c|x", argvChanges{fineGrain: true}},
 		{"more words", "envoy|-c|x", "envoy|-c|x|--concurrency|2|c d", argvChanges{extra: []string{"--concurrency", "2", "c d"}}},
-		{"all", "envoy|-l|info", "envoy|-l|debug|--component-log-level|a:info|--enable-fine-grain-logging|--concurrency|2",
-			argvChanges{logLevel: "debug", componentLogLevel: "a:info", fineGrain: true, extra: []string{"--concurrency", "2"}}},
+		{"fine-grain logging under pilot-agent", agent, strings.Replace(agent, "|--component-log-level|misc:error", "", 1) + "|--enable-fine-grain-logging", argvChanges{fineGrain: true}},
+		{"fine-grain logging, component levels in one word", "envoy|--component-log-level misc:error|-c|x", "envoy|-c|x|--enable-fine-grain-logging", argvChanges{fineGrain: true}},
+		{"fine-grain logging, component levels without a value", "envoy|-c|x|--component-log-level", "envoy|-c|x|--enable-fine-grain-logging", argvChanges{fineGrain: true}},
+		{"all", "envoy|-l|info", "envoy|-l|debug|--component-log-level|a:info|--concurrency|2",
+			argvChanges{logLevel: "debug", componentLogLevel: "a:info", extra: []string{"--concurrency", "2"}}},
 	} {
 		t.Run(c.promise, func(t *testing.T) {
 			given := words(c.argv)

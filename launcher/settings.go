@@ -37,7 +37,7 @@ type Flags struct {
 	OnFailure              string `env:"ENVOYSHIM_ON_FAILURE" default:"run" placeholder:"run|exit" help:"When it cannot be held: run it undebugged, or exit (126, 127)."`
 	EnvoyLogLevel          string `env:"ENVOYSHIM_ENVOY_LOG_LEVEL" placeholder:"LEVEL" help:"Replace Envoy's -l."`
 	EnvoyComponentLogLevel string `env:"ENVOYSHIM_ENVOY_COMPONENT_LOG_LEVEL" placeholder:"LIST" help:"Replace Envoy's --component-log-level."`
-	EnvoyFineGrainLog      string `env:"ENVOYSHIM_ENVOY_FINE_GRAIN_LOG" default:"false" placeholder:"true|false" help:"Add --enable-fine-grain-logging."`
+	EnvoyFineGrainLog      string `env:"ENVOYSHIM_ENVOY_FINE_GRAIN_LOG" default:"false" placeholder:"true|false" help:"Add --enable-fine-grain-logging, in place of --component-log-level."`
 	EnvoyArgs              string `env:"ENVOYSHIM_ENVOY_ARGS" placeholder:"WORDS" help:"Words to append to Envoy's arguments."`
 }
 
@@ -161,6 +161,10 @@ func (v Flags) For(name string) (Settings, error) {
 		componentLogLevel: v.EnvoyComponentLogLevel,
 		fineGrain:         c.boolean("ENVOYSHIM_ENVOY_FINE_GRAIN_LOG", v.EnvoyFineGrainLog),
 		extra:             c.words("ENVOYSHIM_ENVOY_ARGS", v.EnvoyArgs),
+	}
+	if argv.fineGrain && argv.componentLogLevel != "" {
+		c.fail("ENVOYSHIM_ENVOY_COMPONENT_LOG_LEVEL", argv.componentLogLevel, "not with "+c.naming.set("ENVOYSHIM_ENVOY_FINE_GRAIN_LOG", true)+
+			", which Envoy refuses together; `envoyshim loglevel` sets the levels of its files when it runs")
 	}
 	onFailure := c.choice("ENVOYSHIM_ON_FAILURE", v.OnFailure, "run", "exit")
 	mode := byName("ENVOYSHIM_MODE", v.Mode, name, "off", &c)

@@ -263,6 +263,16 @@ func TestHoldOnCrashIsRefusedInModePause(t *testing.T) {
 	}
 }
 
+// Envoy would refuse to start.
+func TestComponentLevelsAreRefusedWithTheFineGrainLogger(t *testing.T) {
+	_, err := fromEnvironment(t, map[string]string{"ENVOYSHIM_ENVOY_COMPONENT_LOG_LEVEL": "http:debug", "ENVOYSHIM_ENVOY_FINE_GRAIN_LOG": "true"}).For("envoy")
+	want := `ENVOYSHIM_ENVOY_COMPONENT_LOG_LEVEL="http:debug": not with ENVOYSHIM_ENVOY_FINE_GRAIN_LOG=true, which Envoy refuses together; ` +
+		"`envoyshim loglevel` sets the levels of its files when it runs"
+	if err == nil || err.Error() != want {
+		t.Errorf("error\n%v, want\n%s", err, want)
+	}
+}
+
 // quote is for values that need no escape but the newline.
 func quote(s string) string { return `"` + strings.ReplaceAll(s, "\n", `\n`) + `"` }
 

@@ -68,6 +68,7 @@ Commands:
   disconnect    Drop the attached debugger; back to held.
   stdio         Connect standard input and output to the debug port.
   install       Put this program into a directory, by both of its names.
+  loglevel      Show or change the levels of a running Envoy's loggers.
   doctor        Tell what would stop a debugger here, and the cure.
 
 On the node, with the image unchanged:
