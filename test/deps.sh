@@ -229,4 +229,18 @@ else
 	mv "$injector/injector.new" "$injector/injector"
 fi
 [ "${1:-}" = demo ] || ln -sfn "$injector" "$cache/injector"
+
+# A real xDS server, of go-control-plane's.
+xds=$cache/xds-$(cat xds/go.mod xds/go.sum xds/main.go | sha256sum | cut -c1-12)
+if [ "${1:-}" = demo ]; then
+	:
+elif [ -x "$xds/xds" ]; then
+	step 'xDS server: there'
+else
+	step 'xDS server: building from the Go module proxy'
+	mkdir -p "$xds"
+	(cd xds && CGO_ENABLED=0 GOFLAGS=-mod=readonly go build -trimpath -ldflags '-s -w' -o "$xds/xds.new" .)
+	mv "$xds/xds.new" "$xds/xds"
+fi
+[ "${1:-}" = demo ] || ln -sfn "$xds" "$cache/xds"
 step done

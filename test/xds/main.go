@@ -158,7 +158,26 @@ func tell(r record) {
 	}
 }
 
+// versions are those that were sent last, by stream and type.
+type versions struct {
+	mu   sync.Mutex
+	last map[string]string
+}
+
+func (v *versions) note(stream int64, typeURL, version string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.last[fmt.Sprint(stream, typeURL)] = version
+}
+
+func (v *versions) version(stream int64, typeURL string) string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.last[fmt.Sprint(stream, typeURL)]
+}
+
 func callbacks() server.Callbacks {
+	sent := versions{last: map[string]string{}}
 	// A nonce is answered once; later requests repeat it to subscribe to more.
 	answered := map[string]bool{}
 	var mu sync.Mutex
@@ -191,10 +210,14 @@ func callbacks() server.Callbacks {
 				Event: "request", Stream: stream, Type: r.TypeUrl, Version: r.VersionInfo, Nonce: r.ResponseNonce,
 				Answer: answer(stream, false, r.TypeUrl, r.ResponseNonce, r.ErrorDetail != nil), Error: r.ErrorDetail.GetMessage(), Resources: r.ResourceNames,
 			})
+			if r.ErrorDetail != nil {
+				r.VersionInfo = sent.version(stream, r.TypeUrl) // as istiod: what was rejected is not sent again, some 700 times a second
+			}
 			return nil
 		},
 		StreamResponseFunc: func(_ context.Context, stream int64, _ *discovery.DiscoveryRequest, r *discovery.DiscoveryResponse) {
 			r.ControlPlane = &core.ControlPlane{Identifier: identifier}
+			sent.note(stream, r.TypeUrl, r.VersionInfo)
 			tell(record{Event: "response", Stream: stream, Type: r.TypeUrl, Version: r.VersionInfo, Nonce: r.Nonce, Resources: names(r.Resources)})
 		},
 		StreamDeltaRequestFunc: func(stream int64, r *discovery.DeltaDiscoveryRequest) error {
