@@ -144,6 +144,7 @@ type record struct {
 	Answer    string    `json:"answer,omitempty"` // of a request with a nonce: ACK or NACK
 	Error     string    `json:"error,omitempty"`  // of a NACK
 	Resources []string  `json:"resources,omitempty"`
+	Versions  []string  `json:"versions,omitempty"` // of the resources of a delta response, which have their own
 	Removed   []string  `json:"removed,omitempty"`
 }
 
@@ -230,13 +231,13 @@ func callbacks() server.Callbacks {
 		},
 		StreamDeltaResponseFunc: func(stream int64, _ *discovery.DeltaDiscoveryRequest, r *discovery.DeltaDiscoveryResponse) {
 			r.ControlPlane = &core.ControlPlane{Identifier: identifier}
-			var added []string
+			var added, versions []string
 			for _, resource := range r.Resources {
-				added = append(added, resource.Name)
+				added, versions = append(added, resource.Name), append(versions, resource.Version)
 			}
 			tell(record{
 				Event: "response", Stream: stream, Delta: true, Type: r.TypeUrl, Version: r.SystemVersionInfo, Nonce: r.Nonce,
-				Resources: added, Removed: r.RemovedResources,
+				Resources: added, Versions: versions, Removed: r.RemovedResources,
 			})
 		},
 	}

@@ -30,10 +30,10 @@ type Snapshot struct {
 	FineGrain  bool          `json:"fine_grain,omitempty"`  // it was started with --enable-fine-grain-logging
 	Node       string        `json:"node,omitempty"`        // its id
 
-	Listeners        []Listener     `json:"listeners"`                   // /listeners: those that are active
+	Listeners        []Listener     `json:"listeners"`                   // /listeners: those that are active; they are bound, and accept once Workers
 	Workers          bool           `json:"workers_started"`             // /stats: listener_manager.workers_started
 	Initialization   time.Duration  `json:"initialization_ns,omitempty"` // server.initialization_time_ms; 0 until stats are flushed, every 5 s by default
-	WarmingListeners int            `json:"warming_listeners,omitempty"` // listener_manager.total_listeners_warming
+	WarmingListeners int            `json:"warming_listeners,omitempty"` // listener_manager.total_listeners_warming; none before Workers, when all wait together
 	WarmingClusters  int            `json:"warming_clusters,omitempty"`  // cluster_manager.warming_clusters
 	ControlPlane     string         `json:"control_plane,omitempty"`     // control_plane.identifier, of ADS or of the first subscription that has one
 	Connected        bool           `json:"connected,omitempty"`         // control_plane.connected_state: a stream to it is open
@@ -90,7 +90,7 @@ type Resource struct {
 	Type      string     `json:"type"`     // CDS, LDS, RDS, SRDS, EDS, SDS, ECDS
 	TypeURL   string     `json:"type_url"` // as type.googleapis.com/envoy.config.listener.v3.Listener
 	Name      string     `json:"name"`
-	Version   string     `json:"version,omitempty"` // version_info; of EDS, which has none in the dump: of its Subscription
+	Version   string     `json:"version,omitempty"` // version_info; in delta its own; of EDS, which has none in the dump: of its Subscription
 	Updated   *time.Time `json:"updated,omitempty"` // last_updated; of EDS likewise
 	Status    Status     `json:"status"`
 	Rejection *Rejection `json:"rejection,omitempty"` // error_state

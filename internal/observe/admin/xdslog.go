@@ -21,12 +21,12 @@ type XDSEvent struct {
 type XDSKind string
 
 // The kinds. With the level of the logger config, or of the files source/extensions/config_subscription/grpc/*, that tells of them: of state of the world,
-// and of delta. No line of delta has a nonce.
+// and of delta. No line of delta has a nonce. Each subscription of a type tells that it took a response, or did not: RDS may have several.
 const (
 	XDSReceived XDSKind = "received" // debug; a response came
 	XDSAccepted XDSKind = "accepted" // debug
 	XDSRejected XDSKind = "rejected" // warning
-	XDSRequest  XDSKind = "request"  // trace, state of the world only: a request that answers the response with that Nonce, and has the Version that is in use
+	XDSRequest  XDSKind = "request"  // trace, state of the world only: a request that answers the response with that Nonce, or asks for more after it, and has the Version that is in use
 )
 
 // xdsLines are messages of source/extensions/config_subscription/grpc: grpc_mux_impl.cc, new_grpc_mux_impl.cc, grpc_subscription_impl.cc,
