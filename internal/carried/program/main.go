@@ -1,6 +1,6 @@
 //go:build linux
 
-// Command program is what envoyshim carries inside, for want of which it need not link Delve, crypto/tls and cilium/ebpf (package carried).
+// Command program is what envoyshim carries inside, for want of which it need not link Delve, crypto/tls, net/http, cilium/ebpf and pprof (package carried).
 // The supervisor, or the catcher, starts it by the name of what it is to be, and its descriptor 3 is the socket between the two. What a command of the
 // command line starts talks by standard input and output.
 package main
@@ -17,6 +17,8 @@ import (
 	delveserver "github.com/envoyshim/envoyshim/internal/delve/server"
 	"github.com/envoyshim/envoyshim/internal/observe/admin"
 	adminclient "github.com/envoyshim/envoyshim/internal/observe/admin/client"
+	"github.com/envoyshim/envoyshim/internal/observe/profile"
+	"github.com/envoyshim/envoyshim/internal/observe/profile/pprof"
 	"github.com/envoyshim/envoyshim/internal/tlsport"
 	tlsserver "github.com/envoyshim/envoyshim/internal/tlsport/server"
 	"github.com/envoyshim/envoyshim/nsutil/catch/execprobe"
@@ -38,7 +40,7 @@ func run(name string, args []string) error {
 		delve.Name: delveserver.Main, tlsport.Name: tlsserver.Main, execprobe.Name: execprobe.Main,
 	}
 	piped := map[string]func(io.Reader, io.Writer) error{
-		admin.Name: adminclient.Main,
+		admin.Name: adminclient.Main, profile.Name: pprof.Filter,
 	}
 	if role := piped[name]; role != nil {
 		carried.TakeName(name)

@@ -1,0 +1,111 @@
+package profile
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"text/tabwriter"
+	"time"
+)
+
+// A Summary is a Profile for a terminal.
+type Summary struct {
+	Samples  int64         `json:"samples"`
+	Threads  int           `json:"threads"`
+	Duration time.Duration `json:"duration_ns"`
+	CPU      time.Duration `json:"cpu_ns"`
+	OffCPU   time.Duration `json:"offcpu_ns,omitempty"`
+	Top      []Share       `json:"top"` // by what was spent in the function itself
+	Comments []string      `json:"comments,omitempty"`
+}
+
+// A Share is what one function has of the CPU time.
+type Share struct {
+	Function string  `json:"function"`
+	File     string  `json:"file,omitempty"` // the ELF
+	Flat     float64 `json:"flat"`           // of 1, in the function itself
+	Total    float64 `json:"total"`          // of 1, with all that it has called
+}
+
+// Top is how many functions a Summary tells of.
+const Top = 10
+
+// Summarise sums a Profile up.
+func (p *Profile) Summarise() Summary {
+	s := Summary{Duration: p.Duration, Comments: p.Comments, Top: []Share{}}
+	samples, cpu, offCPU := p.Value(Samples.Type), p.Value(CPU.Type), p.Value(OffCPU.Type)
+	threads := map[int]bool{}
+	type function struct{ name, file string }
+	flat, total := map[function]int64{}, map[function]int64{}
+	at := func(n int) function {
+		l := p.Locations[n]
+		f := function{name: p.Name(l)}
+		if l.Mapping != NoMapping {
+			f.file = p.Mappings[l.Mapping].File
+		}
+		return f
+	}
+	for _, sample := range p.Samples {
+		threads[sample.TID] = true
+		value := func(i int) int64 {
+			if i < 0 {
+				return 0
+			}
+			return sample.Values[i]
+		}
+		s.Samples += value(samples)
+		s.CPU += time.Duration(value(cpu))
+		s.OffCPU += time.Duration(value(offCPU))
+		if value(cpu) == 0 || len(sample.Stack) == 0 {
+			continue
+		}
+		flat[at(sample.Stack[0])] += value(cpu)
+		once := map[function]bool{}
+		for _, n := range sample.Stack {
+			once[at(n)] = true
+		}
+		for f := range once {
+			total[f] += value(cpu)
+		}
+	}
+	s.Threads = len(threads)
+	top := slices.SortedFunc(maps.Keys(flat), func(a, b function) int {
+		return cmp.Or(cmp.Compare(flat[b], flat[a]), cmp.Compare(a.name, b.name))
+	})
+	for _, f := range top[:min(Top, len(top))] {
+		s.Top = append(s.Top, Share{f.name, f.file, float64(flat[f]) / float64(s.CPU), float64(total[f]) / float64(s.CPU)})
+	}
+	return s
+}
+
+// Write writes the summary as text.
+func (s Summary) Write(w io.Writer) error {
+	fmt.Fprintf(w, "%d samples of %d threads in %s: %s on a CPU", s.Samples, s.Threads, s.Duration.Round(time.Millisecond), s.CPU.Round(time.Millisecond))
+	if s.OffCPU > 0 {
+		fmt.Fprintf(w, ", %s off", s.OffCPU.Round(time.Millisecond))
+	}
+	fmt.Fprintln(w)
+	for _, c := range s.Comments {
+		fmt.Fprintln(w, "#", c)
+	}
+	if len(s.Top) == 0 {
+		return nil
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "SELF\tTOTAL\tFUNCTION\tFILE")
+	for _, f := range s.Top {
+		fmt.Fprintf(table, "%5.1f%%\t%5.1f%%\t%s\t%s\n", 100*f.Flat, 100*f.Total, cut(f.Function), f.File)
+	}
+	return table.Flush()
+}
+
+// cut shortens a name, which in C++ may be a page long.
+func cut(name string) string {
+	const enough = 100
+	if len(name) <= enough {
+		return name
+	}
+	return name[:enough-3] + "..."
+}
