@@ -75,10 +75,11 @@ type Event struct {
 	Function string        `json:"function,omitempty"` // demangled; or the system call
 	Args     []Arg         `json:"args,omitempty"`
 	Result   string        `json:"result,omitempty"`      // as 0, 7, -1 EADDRINUSE, or exit status 1
-	Duration time.Duration `json:"duration_ns,omitempty"` // of what has returned
+	Duration time.Duration `json:"duration_ns,omitempty"` // of what has returned; of a sample the time that it stands for: on a CPU, or Asleep
 	Frames   []Frame       `json:"frames,omitempty"`      // the innermost first
 	PCs      []uint64      `json:"pcs,omitempty"`         // of a sample, the innermost first; callers as return addresses
 	Asleep   bool          `json:"asleep,omitempty"`      // of a sample: the thread was waiting
+	Maps     []Mapping     `json:"maps,omitempty"`        // of a sample: what code is mapped, when that has changed
 	Stopped  time.Duration `json:"stopped_ns,omitempty"`  // how long the process stood still for this
 	Text     string        `json:"text,omitempty"`
 	Exe      string        `json:"exe,omitempty"`
@@ -92,6 +93,14 @@ type Event struct {
 type Arg struct {
 	Name  string `json:"name,omitempty"`
 	Value string `json:"value"` // as a person reads it: 7, 127.0.0.1:15000, "wrk:worker_0", EPOLL_CTL_ADD
+}
+
+// A Mapping is code in memory.
+type Mapping struct {
+	Start  uint64 `json:"start"`
+	Limit  uint64 `json:"limit"`
+	Offset uint64 `json:"offset"`         // in the file
+	File   string `json:"file,omitempty"` // as the process sees it; "" for none
 }
 
 // A Frame is one call of a backtrace.

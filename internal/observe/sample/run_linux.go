@@ -1,15 +1,282 @@
-// Package sample looks where the threads of a process are.
 package sample
 
 import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/envoyshim/envoyshim/internal/observe"
-	"github.com/envoyshim/envoyshim/internal/observe/trace"
+	"github.com/envoyshim/envoyshim/internal/procfs"
 	"github.com/envoyshim/envoyshim/internal/tracee"
 )
 
-// Run tells where all threads are, again and again.
-func Run(p *tracee.Process, _ observe.Sample, start func() time.Duration, emit func(observe.Event), stop <-chan struct{}) error {
-	return trace.Run(p, observe.Trace{}, start, emit, stop)
+// MaxPtrace is the highest frequency by ptrace, in Hz: each sample stops the process.
+const MaxPtrace = 49
+
+// share is the part of the time that the process may stand still for its samples: a round is followed by nine times as long without one.
+const share = 10
+
+// Run samples a stopped process by ptrace, on the thread that has seized it: it lets it run, stops all its threads at the order's
+// frequency or less, and follows their frame pointers. It returns when the process has ended or stop is closed, and the process runs on
+// then. start tells the time of an event.
+//
+// How it comes to the truth that a CPU clock would tell: the kernel counts how long each thread was on a CPU, and a sample stands for
+// what was added since the thread was last seen running. A thread that the stop has found waiting in a system call is asleep, and that sample
+// stands for the time without a CPU; what it had of one is told with the next sample that finds it running.
+func Run(p *tracee.Process, order observe.Sample, start func() time.Duration, emit func(observe.Event), stop <-chan struct{}) error {
+	s := &sampler{process: p, now: start, emit: emit, threads: map[int]*traced{}}
+	defer s.close()
+	p.ReportEvents(tracee.Events{Exec: true})
+	p.PassWhen(func(int, unix.Signal) bool { return true })
+	period := time.Second / time.Duration(min(max(order.Frequency, 1), MaxPtrace))
+	over, next := make(chan struct{}), make(chan time.Duration, 1)
+	var stopping atomic.Bool
+	var bell sync.WaitGroup
+	bell.Go(func() { // Interrupt is what may be called from any goroutine
+		timer := time.NewTimer(period)
+		defer timer.Stop()
+		for {
+			select {
+			case <-stop:
+				stopping.Store(true)
+				p.Interrupt()
+				return
+			case <-over:
+				return
+			case d := <-next:
+				timer.Reset(d)
+			case <-timer.C:
+				p.Interrupt()
+			}
+		}
+	})
+	silence := sync.OnceFunc(func() { close(over); bell.Wait() })
+	defer silence()
+	for _, tid := range p.Threads() {
+		t := s.thread(tid)
+		t.onCPU = t.runtime.read(tid) // before this was asked for
+	}
+	s.let = time.Now()
+	for {
+		at, err := p.Resume(nil, tracee.Action{Run: true})
+		began := time.Now()
+		switch {
+		case err != nil:
+			silence()
+			_ = p.Detach(false)
+			return err
+		case at.Reason == tracee.Exited, at.Reason == tracee.Killed:
+			result := "killed by " + unix.SignalName(at.Signal)
+			if at.Reason == tracee.Exited {
+				result = "exit status " + strconv.Itoa(at.Status)
+			}
+			emit(observe.Event{Kind: observe.Exit, Time: start(), PID: p.PID(), Result: result})
+			p.Release()
+			return nil
+		case at.Reason == tracee.NoneRuns:
+			return fmt.Errorf("no thread of process %d runs", p.PID())
+		case at.Reason == tracee.Execed:
+			s.maps = nil
+		case stopping.Load():
+			silence() // or its SIGSTOP might come after the detach, and stay
+			return p.Detach(false)
+		case at.Reason == tracee.Interrupted:
+			s.round(began)
+			took := time.Since(began)
+			s.let = time.Now()
+			next <- max(period-took, (share-1)*took)
+		}
+	}
+}
+
+// sampler is the state between two rounds.
+type sampler struct {
+	process *tracee.Process
+	now     func() time.Duration // of an event
+	emit    func(observe.Event)
+	threads map[int]*traced
+	maps    []observe.Mapping // executable ones
+	let     time.Time         // when the process was let run
+	memory  [stackRead]byte
+}
+
+// traced is one thread.
+type traced struct {
+	runtime schedstat
+	onCPU   time.Duration // in its life, when it was last looked at
+	owed    time.Duration // on a CPU, and not told yet
+	seen    bool
+}
+
+func (s *sampler) close() {
+	for _, t := range s.threads {
+		_ = t.runtime.Close() // nil, too
+	}
+	clear(s.threads)
+}
+
+// round samples each thread. The process stands since began.
+func (s *sampler) round(began time.Time) {
+	ran := began.Sub(s.let)
+	now := s.now()
+	var events []observe.Event
+	for _, t := range s.threads {
+		t.seen = false
+	}
+	unknown := false
+	for _, tid := range s.process.Threads() {
+		e, ok := s.sample(tid, ran)
+		if !ok {
+			continue
+		}
+		e.Time = now
+		unknown = unknown || !s.known(e.PCs)
+		events = append(events, e)
+	}
+	for tid, t := range s.threads {
+		if !t.seen {
+			_ = t.runtime.Close()
+			delete(s.threads, tid)
+		}
+	}
+	var maps []observe.Mapping
+	if unknown {
+		maps = s.remap()
+	}
+	if len(events) > 0 {
+		events[0].Maps = maps
+		events[0].Stopped = time.Since(began)
+	}
+	for _, e := range events {
+		s.emit(e)
+	}
+}
+
+// sample looks at one thread; ran is how long the process has run since the last round.
+func (s *sampler) sample(tid int, ran time.Duration) (e observe.Event, ok bool) {
+	regs, err := s.process.Regset(tid, tracee.NTPrstatus)
+	if err != nil {
+		return e, false
+	}
+	t := s.thread(tid)
+	t.seen = true
+	total := t.runtime.read(tid)
+	added := total - t.onCPU
+	t.onCPU = total
+	t.owed += added
+	e = observe.Event{Kind: observe.Stack, PID: s.process.PID(), TID: tid, Thread: procfs.Comm(tid), PCs: s.walk(regs)}
+	if e.Asleep = s.waits(regs) || t.owed == 0; e.Asleep {
+		e.Duration = max(ran-added, 0)
+	} else {
+		e.Duration, t.owed = t.owed, 0
+	}
+	return e, true
+}
+
+// thread is the state of a thread, which may be new.
+func (s *sampler) thread(tid int) *traced {
+	t := s.threads[tid]
+	if t == nil {
+		file, _ := os.Open(fmt.Sprintf("/proc/%d/task/%d/schedstat", s.process.PID(), tid))
+		t = &traced{runtime: schedstat{file}}
+		s.threads[tid] = t
+	}
+	return t
+}
+
+// A schedstat tells how long a thread has been on a CPU, by its file of that name (Documentation/scheduler/sched-stats.rst).
+type schedstat struct{ *os.File }
+
+// read reads it anew. A kernel without schedstat (CONFIG_SCHED_INFO) counts in ticks only.
+func (r schedstat) read(tid int) time.Duration {
+	if r.File != nil {
+		var b [64]byte
+		n, _ := r.ReadAt(b[:], 0)
+		first, _, _ := strings.Cut(string(b[:n]), " ")
+		if ns, err := strconv.ParseInt(first, 10, 64); err == nil {
+			return time.Duration(ns)
+		}
+	}
+	st, _ := procfs.ReadStat(tid)
+	return time.Duration(st.UTime+st.STime) * procfs.Tick
+}
+
+// waits reports a thread that the stop has found waiting in a system call: the kernel has made it give up there, with the result EINTR or one
+// that has it called again (include/linux/errno.h).
+func (s *sampler) waits(raw []byte) bool {
+	r := load(raw)
+	switch -int64(r.result) {
+	case int64(unix.EINTR), 512, 513, 514, 516: // ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND, ERESTART_RESTARTBLOCK
+	default:
+		return false
+	}
+	code := make([]byte, len(syscallCode))
+	n, err := s.process.ReadMemory(r.pc-uint64(len(code)), code)
+	return err == nil && n == len(code) && slices.Equal(code, syscallCode)
+}
+
+// A registers is what a walk begins with.
+type registers struct{ pc, sp, fp, result uint64 }
+
+// The walk reads so much of a stack at once, and tells at most so many calls, as the kernel does (kernel.perf_event_max_stack).
+const (
+	stackRead = 8 << 10
+	maxDepth  = 127
+)
+
+// walk follows the frame pointers: each points to its caller's, and above that is the return address, on amd64 and arm64 alike.
+func (s *sampler) walk(raw []byte) []uint64 {
+	r := load(raw)
+	pcs := []uint64{r.pc}
+	var base uint64
+	var have []byte
+	word := func(at uint64) (uint64, bool) {
+		if have == nil || at < base || at+8 > base+uint64(len(have)) {
+			n, err := s.process.ReadMemory(at, s.memory[:])
+			if err != nil || n < 8 {
+				return 0, false
+			}
+			base, have = at, s.memory[:n]
+		}
+		return binary.NativeEndian.Uint64(have[at-base:]), true
+	}
+	_, _ = word(r.sp)
+	for fp, above := r.fp, r.sp; len(pcs) < maxDepth && fp >= above && fp%8 == 0; {
+		next, ok1 := word(fp)
+		ra, ok2 := word(fp + 8)
+		if !ok1 || !ok2 || ra&addressBits == 0 {
+			break
+		}
+		pcs = append(pcs, ra&addressBits)
+		fp, above = next, fp+16 // a stack grows downwards: whoever called is above
+	}
+	return pcs
+}
+
+// known reports whether all addresses are in code that the maps have.
+func (s *sampler) known(pcs []uint64) bool {
+	for _, pc := range pcs {
+		if !slices.ContainsFunc(s.maps, func(m observe.Mapping) bool { return m.Start <= pc && pc <= m.Limit }) {
+			return false
+		}
+	}
+	return true
+}
+
+// remap reads what is mapped, and returns it when that has changed.
+func (s *sampler) remap() []observe.Mapping {
+	now, err := codeOf(s.process.PID())
+	if err != nil || slices.Equal(now, s.maps) {
+		return nil
+	}
+	s.maps = now
+	return now
 }

@@ -1,0 +1,207 @@
+package sample
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"time"
+
+	"github.com/envoyshim/envoyshim/internal/observe"
+	"github.com/envoyshim/envoyshim/internal/observe/profile"
+	"github.com/envoyshim/envoyshim/internal/tracee"
+)
+
+// The ways to sample.
+const (
+	Auto   = "auto" // by the kernel where it lets us, else by ptrace
+	ByPerf = "perf"
+	Ptrace = "ptrace"
+)
+
+// A Stream is what a supervisor tells of its process.
+type Stream interface {
+	Next() (observe.Event, error) // io.EOF after the last
+	Stop() error                  // the last is yet to come
+	Close() error
+}
+
+// A Recording is what is to be made into a profile.
+type Recording struct {
+	PID       int
+	Frequency int       // Hz
+	Method    string    // Auto, ByPerf, Ptrace
+	Start     time.Time // of the program, where it has not run yet; the zero time: the sampling begins in its midst
+	// Release lets the process run, once it is sampled by the kernel; nil: it does.
+	Release func() error
+	// Observe asks the supervisor of the process to sample it by ptrace, and to let it run; nil: there is none, and this process does it itself.
+	Observe func(observe.Order) (Stream, error)
+	// Began is called when the sampling has begun, with the way it is done.
+	Began func(method string)
+}
+
+// Record samples a process until stop is closed or it has ended. A profile comes also with an error, of what there was until then, unless it is nil.
+func Record(r Recording, stop <-chan struct{}) (p *profile.Profile, exited bool, err error) {
+	files, err := profile.OpenFiles(r.PID)
+	if err != nil {
+		return nil, false, err
+	}
+	defer files.Close()
+	b := profile.NewBuilder(Types...)
+	b.Found = files.Keep
+	b.Profile.Start = r.Start
+	if r.Start.IsZero() {
+		b.Profile.Start = time.Now()
+	}
+	b.Profile.Default, b.Profile.PeriodType = profile.CPU.Type, profile.CPU
+	began := time.Now()
+	var comments []string
+	if r.Method == Ptrace {
+		comments, exited, err = r.byPtrace(b, stop)
+	} else {
+		comments, exited, err = r.byPerf(b, stop)
+		var refusal *Refusal
+		if r.Method != ByPerf && errors.As(err, &refusal) {
+			comments, exited, err = r.byPtrace(b, stop)
+			comments = append(comments, refusal.Error())
+		}
+	}
+	if comments == nil {
+		return nil, false, err
+	}
+	b.Profile.Duration = time.Since(began)
+	if !r.Start.IsZero() {
+		comments = append(comments, "from the first instruction on; the time on hold before it is left out")
+	}
+	b.Profile.Comments = append(comments, host())
+	b.Profile.Symbolise(files.Path)
+	return &b.Profile, exited, err
+}
+
+// byPerf has the kernel do it. Without comments nothing has begun.
+func (r Recording) byPerf(b *profile.Builder, stop <-chan struct{}) (comments []string, exited bool, err error) {
+	perf, err := OpenPerf(r.PID, r.Frequency)
+	if err != nil {
+		return nil, false, err
+	}
+	defer perf.Close()
+	if err := perf.Begin(b); err != nil {
+		return nil, false, err
+	}
+	b.Profile.Period = int64(perf.Period())
+	if r.Release != nil {
+		if err := r.Release(); err != nil {
+			return nil, false, err
+		}
+	}
+	r.Began(ByPerf)
+	exited, err = perf.Run(b, stop)
+	return perf.Comments(), exited, err
+}
+
+// byPtrace has the supervisor do it, or does it here.
+func (r Recording) byPtrace(b *profile.Builder, stop <-chan struct{}) (comments []string, exited bool, err error) {
+	order := observe.Sample{Frequency: min(r.Frequency, MaxPtrace)}
+	b.Profile.Period = int64(time.Second) / int64(order.Frequency)
+	t := &tally{builder: b}
+	began := time.Now()
+	if r.Observe != nil {
+		err = r.follow(order, t, stop)
+	} else {
+		err = r.seize(order, t, stop)
+	}
+	if err != nil && t.rounds == 0 && !t.exited {
+		return nil, false, err
+	}
+	return t.comments(order.Frequency, time.Since(began)), t.exited, err
+}
+
+// follow has the supervisor sample.
+func (r Recording) follow(order observe.Sample, t *tally, stop <-chan struct{}) error {
+	stream, err := r.Observe(observe.Order{Sample: &order})
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	r.Began(Ptrace)
+	over := make(chan struct{})
+	defer close(over)
+	go func() {
+		select {
+		case <-stop:
+			_ = stream.Stop()
+		case <-over:
+		}
+	}()
+	for {
+		e, err := stream.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if e.Kind == observe.End && e.Text != "" {
+			return errors.New(e.Text)
+		}
+		t.take(e)
+	}
+}
+
+// seize samples from here.
+func (r Recording) seize(order observe.Sample, t *tally, stop <-chan struct{}) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // the tracer; it ends with the goroutine
+		p, err := tracee.Seize(r.PID)
+		if err == nil {
+			r.Began(Ptrace)
+			began := time.Now()
+			err = Run(p, order, func() time.Duration { return time.Since(began) }, t.take, stop)
+		}
+		done <- err
+	}()
+	return <-done
+}
+
+// tally makes events into samples.
+type tally struct {
+	builder *profile.Builder
+	rounds  int
+	stopped time.Duration
+	exited  bool
+}
+
+func (t *tally) take(e observe.Event) {
+	switch e.Kind {
+	case observe.Exit:
+		t.exited = true
+	case observe.Stack:
+		if e.Stopped > 0 {
+			t.rounds++
+			t.stopped += e.Stopped
+		}
+		if e.Maps != nil {
+			t.builder.Exec()
+			for _, m := range e.Maps {
+				t.builder.Map(profile.Mapping{Start: m.Start, Limit: m.Limit, Offset: m.Offset, File: m.File})
+			}
+		}
+		values := []int64{1, int64(e.Duration), 0}
+		if e.Asleep {
+			values = []int64{0, 0, int64(e.Duration)}
+		}
+		t.builder.Add(profile.Stack{TID: e.TID, Thread: e.Thread, PCs: e.PCs, Values: values})
+	}
+}
+
+// comments say how it was sampled, and what that did to the process.
+func (t *tally) comments(frequency int, took time.Duration) []string {
+	all := []string{fmt.Sprintf("sampled by ptrace: all threads stopped at %d Hz, call chains by frame pointers", frequency)}
+	rate := float64(t.rounds) / took.Seconds()
+	slow := fmt.Sprintf("slowed down: the process stood still for %.1f %% of the time", 100*t.stopped.Seconds()/took.Seconds())
+	if rate < 0.8*float64(frequency) {
+		slow += fmt.Sprintf("; the frequency was lowered to %.0f Hz", rate)
+	}
+	return append(all, slow, "a thread that waits in epoll_wait(2) was woken for each sample, with EINTR")
+}

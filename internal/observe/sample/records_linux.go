@@ -1,0 +1,91 @@
+package sample
+
+import (
+	"bytes"
+	"encoding/binary"
+
+	"golang.org/x/sys/unix"
+)
+
+// A record is what the kernel has told, as far as it is of use (perf_event_open(2), "PERF_RECORD_*").
+type record struct {
+	kind  uint32
+	misc  uint16
+	time  uint64 // ns
+	pid   int
+	tid   int
+	maker int    // of a new thread
+	id    uint64 // of the event
+	count uint64 // of what was lost
+	name  string // of a thread, or of a mapped file
+	// Of a mapping.
+	start, length, offset uint64
+	executable            bool
+	chain                 []uint64
+}
+
+// trailer is the size of the sample_id that ends all records but samples: pid and tid, time, id.
+const trailer = 24
+
+// parse takes a record apart. ok: it is of use.
+func parse(kind uint32, misc uint16, b []byte) (r record, ok bool) {
+	r = record{kind: kind, misc: misc}
+	u32, u64 := binary.NativeEndian.Uint32, binary.NativeEndian.Uint64
+	if len(b) < trailer {
+		return r, false
+	}
+	if kind == unix.PERF_RECORD_SAMPLE {
+		if len(b) < 32 {
+			return r, false
+		}
+		r.id, r.pid, r.tid, r.time = u64(b), int(u32(b[8:])), int(u32(b[12:])), u64(b[16:])
+		n := min(u64(b[24:]), uint64(len(b)-32)/8)
+		r.chain = make([]uint64, n)
+		for i := range r.chain {
+			r.chain[i] = u64(b[32+8*i:])
+		}
+		return r, true
+	}
+	end := b[len(b)-trailer:]
+	r.pid, r.tid, r.time, r.id = int(u32(end)), int(u32(end[4:])), u64(end[8:]), u64(end[16:])
+	b = b[:len(b)-trailer]
+	switch kind {
+	case unix.PERF_RECORD_MMAP2: // pid tid, addr, len, pgoff, device and inode or build-id (24), prot flags, name
+		if len(b) < 64 {
+			return r, false
+		}
+		r.pid, r.tid = int(u32(b)), int(u32(b[4:]))
+		r.start, r.length, r.offset = u64(b[8:]), u64(b[16:]), u64(b[24:])
+		r.executable = u32(b[56:])&unix.PROT_EXEC != 0
+		r.name = text(b[64:])
+	case unix.PERF_RECORD_COMM: // pid tid, name
+		if len(b) < 8 {
+			return r, false
+		}
+		r.pid, r.tid, r.name = int(u32(b)), int(u32(b[4:])), text(b[8:])
+	case unix.PERF_RECORD_FORK, unix.PERF_RECORD_EXIT: // pid ppid tid ptid
+		if len(b) < 16 {
+			return r, false
+		}
+		r.pid, r.tid, r.maker = int(u32(b)), int(u32(b[8:])), int(u32(b[12:]))
+	case unix.PERF_RECORD_LOST: // id, how many
+		if len(b) < 16 {
+			return r, false
+		}
+		r.count = u64(b[8:])
+	case unix.PERF_RECORD_LOST_SAMPLES:
+		if len(b) < 8 {
+			return r, false
+		}
+		r.count = u64(b)
+	case unix.PERF_RECORD_SWITCH, unix.PERF_RECORD_THROTTLE:
+	default:
+		return r, false
+	}
+	return r, true
+}
+
+func text(b []byte) string {
+	name, _, _ := bytes.Cut(b, []byte{0})
+	return string(name)
+}
