@@ -3,34 +3,182 @@
 package cli
 
 import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/envoyshim/envoyshim/internal/command"
-	"github.com/envoyshim/envoyshim/internal/observe"
+	"github.com/envoyshim/envoyshim/internal/observe/profile"
+	"github.com/envoyshim/envoyshim/internal/observe/sample"
+	"github.com/envoyshim/envoyshim/internal/wholefile"
 	"github.com/envoyshim/envoyshim/launcher"
 )
 
 type profileCommand struct {
-	PID      int           `name:"pid" placeholder:"N" help:"The process."`
-	Method   string        `name:"method" help:"How."`
-	Duration time.Duration `placeholder:"D" help:"End after this long."`
-	Output   string        `short:"o" placeholder:"FILE" help:"Write the profile there."`
+	PID       int           `name:"pid" placeholder:"N" help:"The process: one on hold is let run, and sampled from its first instruction on; any other from now on."`
+	Pod       command.Word  `placeholder:"NAME" help:"The process of this pod, on the node; of several, the only envoy, unless --comm says otherwise."`
+	Comm      command.Word  `placeholder:"NAME" help:"With --pod: the process of this command name."`
+	Frequency int           `default:"49" placeholder:"HZ" help:"Samples of a running thread in a second (${default}); by ptrace at most 49."`
+	Duration  time.Duration `placeholder:"D" help:"End after this long (Go duration); else at --until, Ctrl-C, or the end of the process."`
+	Until     string        `enum:"live,exit," default:"" placeholder:"STATE" help:"End when Envoy is live by its admin port, or at the end of the process: live or exit."`
+	Method    string        `enum:"auto,perf,ptrace" default:"auto" help:"auto, perf (perf_event_open) or ptrace (${default}: ptrace only where perf is refused)."`
+	Output    string        `short:"o" placeholder:"FILE" help:"Write the profile there, in pprof's format; - is standard output."`
+	Flame     string        `name:"flamegraph" placeholder:"FILE" help:"Draw it there, as SVG."`
+	Admin     string        `placeholder:"HOST:PORT" help:"Envoy's admin port, for --until live (else as Envoy's arguments say)."`
+	Leave     bool          `name:"leave-running" help:"Leave the ELF running when the profile is done first; else it is ended by SIGTERM."`
+	JSON      bool          `name:"json" help:"Print the summary as JSON, on standard output unless the profile goes there."`
+	Command   []string      `arg:"" optional:"" name:"elf" passthrough:"partial" help:"Or the ELF to run, and its arguments."`
+}
+
+// Help says what is sampled, and how to look at it.
+func (c *profileCommand) Help() string {
+	return "All threads are sampled: by the kernel (perf_event_open) where it lets this process, else by ptrace. The summary goes to standard error; 'go tool pprof FILE' shows the rest. Ctrl-C ends it early, and writes what there is."
 }
 
 func (c *profileCommand) Run(s *command.Streams) error {
-	f, err := os.Create(c.Output)
-	if err != nil {
+	argv := c.Command
+	if len(argv) > 0 && argv[0] == "--" {
+		argv = argv[1:]
+	}
+	if err := c.check(argv); err != nil {
 		return err
 	}
-	defer f.Close()
-	if c.Duration > 0 {
-		if _, err := launcher.Resume(c.PID); err != nil {
+	ctx, stop := untilStopped(false, s.In)
+	defer stop()
+	r := sample.Recording{PID: c.PID, Frequency: c.Frequency, Method: c.Method}
+	if len(argv) > 0 {
+		child, err := startHeld(ctx, argv)
+		if err != nil {
 			return err
 		}
-		time.Sleep(c.Duration)
-		_, err := f.WriteString("profile\n")
+		if !c.Leave {
+			defer child.end()
+		}
+		r.PID = child.pid
+	}
+	if c.Pod != "" {
+		p, err := (&attachCommand{Pod: c.Pod, Comm: c.Comm}).find()
+		if err != nil {
+			return err
+		}
+		defer p.Close()
+		r.PID = p.PID
+	}
+	if err := c.release(&r); err != nil {
 		return err
 	}
-	return printEvents(f, c.PID, observe.Order{Sample: &observe.Sample{Frequency: 49}})
+	r.Began = func(method string) {
+		if c.Duration > 0 {
+			time.AfterFunc(c.Duration, stop)
+		}
+		if c.Until == "live" {
+			go func() {
+				if err := untilLive(ctx, r.PID, c.Admin); err != nil && ctx.Err() == nil {
+					fmt.Fprintf(s.Err, "envoyshim: --until live: %v; the profile goes on until Ctrl-C or the end of the process\n", err)
+					return
+				}
+				stop()
+			}()
+		}
+	}
+	p, _, failed := sample.Record(r, ctx.Done())
+	if p == nil {
+		return failed
+	}
+	return cmp.Or(c.write(s, p), failed)
+}
+
+func (c *profileCommand) check(argv []string) error {
+	given := 0
+	for _, there := range []bool{c.PID != 0, c.Pod != "", len(argv) > 0} {
+		if there {
+			given++
+		}
+	}
+	switch {
+	case given != 1:
+		return command.Usage("say what is to be profiled: --pid N, --pod NAME, or -- ELF ARG...")
+	case c.Output == "" && c.Flame == "":
+		return command.Usage("say where the profile goes: -o FILE, -o - for standard output, or --flamegraph FILE")
+	case c.Frequency < 1 || c.Frequency > maxFrequency:
+		return command.Usage("--frequency: %d Hz is not from 1 to %d", c.Frequency, maxFrequency)
+	case c.Duration < 0:
+		return command.Usage("--duration: %s is negative", c.Duration)
+	case c.Until == "live" && untilLive == nil, c.Flame != "" && drawFlames == nil:
+		return errors.ErrUnsupported
+	case c.Comm != "" && c.Pod == "":
+		return command.Usage("--comm goes with --pod")
+	}
+	return nil
+}
+
+// maxFrequency is what the kernel's clock of a CPU can do with some sense.
+const maxFrequency = 10000
+
+// release says how the process is let run, if it is on hold, and who samples it by ptrace.
+func (c *profileCommand) release(r *sample.Recording) error {
+	found, err := launcher.Find(r.PID)
+	if err != nil && c.Pod == "" {
+		return err
+	}
+	i := slices.IndexFunc(found, func(st launcher.Status) bool { return st.PID == r.PID })
+	if i < 0 { // in another pid namespace
+		return nil
+	}
+	st := found[i]
+	if st.State == launcher.Attached {
+		return fmt.Errorf("process %d is traced by process %d; detach there, or by `envoyshim disconnect --pid %d`", r.PID, st.Tracer, r.PID)
+	}
+	if st.State == launcher.Held {
+		r.Start = st.Since
+		r.Release = func() error {
+			_, err := launcher.Resume(r.PID)
+			return err
+		}
+	}
+	return nil
+}
+
+// write writes what is asked for.
+func (c *profileCommand) write(s *command.Streams, p *profile.Profile) error {
+	if c.Output == "-" {
+		if err := p.Write(s.Out); err != nil {
+			return err
+		}
+	} else if c.Output != "" {
+		if err := writeFile(c.Output, p.Write); err != nil {
+			return err
+		}
+	}
+	if c.Flame != "" {
+		if err := writeFile(c.Flame, func(w io.Writer) error { return drawFlames(w, p) }); err != nil {
+			return err
+		}
+	}
+	summary := p.Summarise()
+	switch {
+	case c.JSON && c.Output != "-":
+		return s.JSON(summary)
+	case c.JSON:
+		return (&command.Streams{Out: s.Err}).JSON(summary)
+	}
+	return summary.Write(s.Err)
+}
+
+// writeFile writes a file whole, or not at all.
+func writeFile(path string, write func(io.Writer) error) error {
+	var b bytes.Buffer
+	if err := write(&b); err != nil {
+		return err
+	}
+	if strings.HasPrefix(path, "/proc/") || strings.HasPrefix(path, "/dev/") { // nothing can be put beside it
+		return os.WriteFile(path, b.Bytes(), 0o644)
+	}
+	return wholefile.Write(path, b.Bytes(), 0o644)
 }
