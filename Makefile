@@ -15,6 +15,7 @@ FIXTURES := bin/test/standin bin/test/standin-static bin/test/standin-bazel bin/
 	bin/test/parent bin/test/deny bin/test/crowd bin/test/tally bin/test/crash bin/test/hear bin/test/storm bin/test/bench-exit \
 	bin/test/gorecover bin/test/crowd-musl bin/test/catcher bin/test/adminport bin/test/envoyshim-enter bin/test/goprog-arm64 bin/test/guest.test
 	bin/test/gorecover bin/test/burn bin/test/burn-nofp bin/test/crowd-musl bin/test/catcher bin/test/envoyshim-enter bin/test/goprog-arm64 bin/test/guest.test
+	bin/test/gorecover bin/test/burn bin/test/burn-nofp bin/test/burn-static bin/test/crowd-musl bin/test/catcher bin/test/envoyshim-enter bin/test/goprog-arm64 bin/test/guest.test
 ARM64_FIXTURES := $(addprefix bin/arm64/test/,probe parent crash hear gocrowd guest.test dlv)
 BENCH_FIXTURES := bin/test/bench-execve bin/test/bench-goexec bin/test/bench-goheart bin/test/heartbeat
 
@@ -70,6 +71,10 @@ bin/test/tour: test/fixtures/tour.cc
 bin/test/burn: test/fixtures/burn.cc
 	@mkdir -p $(@D)
 	g++ -g -O2 -fno-omit-frame-pointer -Wall -o $@ $< -pthread
+
+bin/test/burn-static: test/fixtures/burn.cc
+	@mkdir -p $(@D)
+	g++ -g -O2 -fno-omit-frame-pointer -Wall -static -o $@ $< -pthread
 
 bin/test/burn-nofp: test/fixtures/burn.cc
 	@mkdir -p $(@D)

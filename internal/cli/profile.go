@@ -9,9 +9,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/envoyshim/envoyshim/internal/command"
 	"github.com/envoyshim/envoyshim/internal/observe/profile"
@@ -115,8 +118,19 @@ func (c *profileCommand) check(argv []string) error {
 	case c.Comm != "" && c.Pod == "":
 		return command.Usage("--comm goes with --pod")
 	}
+	for _, file := range []string{c.Output, c.Flame} {
+		if file == "" || file == "-" || special(file) {
+			continue
+		}
+		if err := unix.Access(filepath.Dir(file), unix.W_OK); err != nil { // rather now than when it is done
+			return fmt.Errorf("write %s: %w; -o - writes the profile to standard output", file, err)
+		}
+	}
 	return nil
 }
+
+// special is a file that nothing can be put beside: a descriptor, a device.
+func special(file string) bool { return strings.HasPrefix(file, "/proc/") || strings.HasPrefix(file, "/dev/") }
 
 // maxFrequency is what the kernel's clock of a CPU can do with some sense.
 const maxFrequency = 10000
@@ -177,7 +191,7 @@ func writeFile(path string, write func(io.Writer) error) error {
 	if err := write(&b); err != nil {
 		return err
 	}
-	if strings.HasPrefix(path, "/proc/") || strings.HasPrefix(path, "/dev/") { // nothing can be put beside it
+	if special(path) {
 		return os.WriteFile(path, b.Bytes(), 0o644)
 	}
 	return wholefile.Write(path, b.Bytes(), 0o644)

@@ -1,0 +1,367 @@
+package test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/pprof/profile"
+)
+
+// profiler runs the command; what is profiled says what it says on the same streams.
+func profiler(t testing.TB, args ...string) *process {
+	t.Helper()
+	return start(t, nil, append([]string{cli(t), "profile"}, args...)...)
+}
+
+// opened is a profile that pprof takes.
+func opened(t testing.TB, file string) *profile.Profile {
+	t.Helper()
+	f, err := os.Open(file)
+	must(t, err)
+	defer f.Close()
+	p, err := profile.Parse(f)
+	must(t, err)
+	must(t, p.CheckValid())
+	return p
+}
+
+// spent is what each function has of a type of samples, in itself, and in all.
+func spent(t testing.TB, p *profile.Profile, typ string) (flat map[string]int64, all int64) {
+	t.Helper()
+	i := slices.IndexFunc(p.SampleType, func(v *profile.ValueType) bool { return v.Type == typ })
+	if i < 0 {
+		t.Fatalf("no %s in the profile", typ)
+	}
+	flat = map[string]int64{}
+	for _, s := range p.Sample {
+		all += s.Value[i]
+		name := "?"
+		if lines := s.Location[0].Line; len(lines) > 0 {
+			name = lines[0].Function.Name
+		}
+		flat[name] += s.Value[i]
+	}
+	return flat, all
+}
+
+// truth is what fixtures/burn.cc says of itself, in nanoseconds.
+func truth(t testing.TB, said string) map[string]int64 {
+	t.Helper()
+	ns := map[string]int64{}
+	for line := range strings.Lines(said) {
+		var name string
+		var n int64
+		if k, _ := fmt.Sscanf(line, "%s %d\n", &name, &n); k == 2 {
+			ns[name] = n
+		}
+	}
+	for _, name := range []string{"static_init", "hot", "warm", "cool", "sleeper"} {
+		if ns[name] == 0 {
+			t.Fatalf("burn does not tell %s:\n%s", name, said)
+		}
+	}
+	return ns
+}
+
+// points is how far a profile may be from the truth: five of a hundred.
+const points = 0.05
+
+// tells compares the profile of burn with what it says.
+func tells(t testing.TB, p *profile.Profile, said string) {
+	t.Helper()
+	want := truth(t, said)
+	delete(want, "sleeper")
+	var whole int64
+	for _, n := range want {
+		whole += n
+	}
+	got, all := spent(t, p, "cpu")
+	for name, n := range want {
+		is, should := float64(got[name])/float64(all), float64(n)/float64(whole)
+		t.Logf("%-12s %5.1f %%, in truth %5.1f %%", name, 100*is, 100*should)
+		if math.Abs(is-should) > points {
+			t.Errorf("%s has %.1f %% of the profile, in truth %.1f %%", name, 100*is, 100*should)
+		}
+	}
+}
+
+// commented reports a comment with that text.
+func commented(t testing.TB, p *profile.Profile, texts ...string) {
+	t.Helper()
+	contains(t, strings.Join(p.Comments, "\n"), texts...)
+}
+
+// pprofTop is what `go tool pprof` says of it.
+func pprofTop(t testing.TB, file string, flags ...string) string {
+	t.Helper()
+	return slowly(t, append(append([]string{"go", "tool", "pprof", "-symbolize=none"}, flags...), file)...)
+}
+
+// By both ways, with frame pointers and without, the functions have their shares, the static initialiser has its own, and what pprof shows is
+// the same.
+func TestProfileFromTheFirstInstruction(t *testing.T) {
+	for _, one := range []struct{ method, elf, cpu string }{
+		{"perf", "burn", "3000"}, {"perf", "burn-nofp", "3000"}, {"ptrace", "burn", "12000"}, {"ptrace", "burn-static", "12000"},
+	} {
+		t.Run(one.method+" "+one.elf, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "start.pb.gz")
+			frequency := map[string]string{"perf": "499", "ptrace": "49"}[one.method]
+			p := profiler(t, "--method", one.method, "--frequency", frequency, "-o", file, "--", fixture(t, "bin/test/"+one.elf), one.cpu)
+			if status := p.status(); status.ExitStatus() != 0 {
+				t.Fatalf("exit status %d", status.ExitStatus())
+			}
+			p.err.end(t)
+			said := p.err.String() // standard output may be the profile's
+			got := opened(t, file)
+			tells(t, got, said)
+			commented(t, got, "by "+map[string]string{"perf": "perf_event_open", "ptrace": "ptrace"}[one.method], "from the first instruction")
+			if one.method == "ptrace" {
+				commented(t, got, "slowed down: the process stood still for ", " % of the time")
+			}
+			contains(t, said, " samples of 4 threads", "SELF", "hot")
+			contains(t, pprofTop(t, file, "-top"), "Type: cpu", "hot\n", "warm\n")
+			contains(t, pprofTop(t, file, "-top", "-tagfocus=thread=warmer"), "warm\n")
+			lacks(t, pprofTop(t, file, "-top", "-tagfocus=thread=warmer"), "hot\n")
+
+			// A sleeping thread is seen where it sleeps, for as long as it does.
+			_, slept := spent(t, ofThread(got, "sleeper"), "offcpu")
+			want := truth(t, said)["sleeper"]
+			if share := float64(slept) / float64(want); math.Abs(share-1) > 0.1 {
+				t.Errorf("the sleeper sleeps for %d ns in the profile, in truth %d", slept, want)
+			}
+			if one.elf != "burn-nofp" {
+				contains(t, pprofTop(t, file, "-peek", "^hot$"), "caller_of_hot", "hot")
+			}
+			if got.TimeNanos == 0 || got.DurationNanos == 0 || got.Period == 0 {
+				t.Errorf("time %d, duration %d, period %d", got.TimeNanos, got.DurationNanos, got.Period)
+			}
+			if id := got.Mapping[0].BuildID; id == "" || !strings.Contains(run(t, "readelf", "-n", fixture(t, "bin/test/"+one.elf)), id) {
+				t.Errorf("the build-id is %q", id)
+			}
+		})
+	}
+}
+
+// ofThread is the part of a profile of threads of that name.
+func ofThread(p *profile.Profile, name string) *profile.Profile {
+	part := p.Copy()
+	part.Sample = slices.DeleteFunc(part.Sample, func(s *profile.Sample) bool { return !slices.Contains(s.Label["thread"], name) })
+	return part
+}
+
+// The loader's own work, before main and before any static initialiser, is in the profile of a dynamic program. A profiler that comes late sees neither.
+func TestProfileSeesTheLoader(t *testing.T) {
+	seen := func(held bool) map[string]bool {
+		file := filepath.Join(t.TempDir(), "p.pb.gz")
+		s := hold(t, "pause", fixture(t, "bin/test/burn"), "1500")
+		if !held {
+			run(t, cli(t), "resume", "--pid", strconv.Itoa(s.pid()))
+			eventually(t, "burn is past its static initialiser", func() bool {
+				threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", s.pid()))
+				return len(threads) > 1
+			})
+		}
+		run(t, cli(t), "profile", "--method", "perf", "--frequency", "5000", "--pid", strconv.Itoa(s.pid()), "-o", file)
+		names := map[string]bool{}
+		for _, sample := range opened(t, file).Sample {
+			for _, l := range sample.Location {
+				for _, line := range l.Line {
+					names[line.Function.Name] = true
+				}
+				if l.Mapping != nil {
+					names[filepath.Base(l.Mapping.File)] = true
+				}
+			}
+		}
+		return names
+	}
+	loader := filepath.Base(strings.Fields(run(t, "sh", "-c", "readelf -lW "+fixture(t, "bin/test/burn")+" | sed -n 's/.*interpreter: \\(.*\\)]/\\1/p'"))[0])
+	early := seen(true)
+	for _, name := range []string{loader, "static_init", "hot", "warm"} {
+		if !early[name] {
+			t.Errorf("no sample of %s in %v", name, slices.Sorted(maps.Keys(early)))
+		}
+	}
+	late := seen(false)
+	for name, want := range map[string]bool{"static_init": false, "hot": true} {
+		if late[name] != want {
+			t.Errorf("of a late profiler: sample of %s: %t", name, late[name])
+		}
+	}
+}
+
+// Debian's perf says the same of the same program.
+func TestProfileAgreesWithPerf(t *testing.T) {
+	dir := t.TempDir()
+	elf := fixture(t, "bin/test/burn")
+	slowly(t, "perf", "record", "-q", "-g", "-F", "499", "-e", "cpu-clock", "-o", filepath.Join(dir, "perf.data"), elf, "3000")
+	report := slowly(t, "perf", "report", "-i", filepath.Join(dir, "perf.data"), "--no-children", "--stdio", "-g", "none", "-F", "overhead,sym")
+	run(t, cli(t), "profile", "--method", "perf", "--frequency", "499", "-o", filepath.Join(dir, "p.pb.gz"), "--", elf, "3000")
+	got, all := spent(t, opened(t, filepath.Join(dir, "p.pb.gz")), "cpu")
+	for _, name := range []string{"static_init", "hot", "warm", "cool"} {
+		theirs := -1.0
+		for line := range strings.Lines(report) {
+			if f := strings.Fields(line); len(f) == 3 && f[2] == name {
+				theirs, _ = strconv.ParseFloat(strings.TrimSuffix(f[0], "%"), 64)
+			}
+		}
+		if ours := 100 * float64(got[name]) / float64(all); math.Abs(ours-theirs) > 100*points {
+			t.Errorf("%s has %.1f %%, by perf %.1f %%", name, ours, theirs)
+		}
+	}
+}
+
+// It ends early when it is told to, and has what there was until then: the program goes on, or, if the command has started it, ends.
+func TestProfileEndsEarly(t *testing.T) {
+	for _, method := range []string{"perf", "ptrace"} {
+		for _, how := range []string{"duration", "interrupt", "killed"} {
+			t.Run(method+" "+how, func(t *testing.T) {
+				file := filepath.Join(t.TempDir(), "p.pb.gz")
+				s := hold(t, "pause", standin(t), "--config-yaml", bootstrap(freePort(t)))
+				args := []string{"--method", method, "--pid", strconv.Itoa(s.pid()), "-o", file}
+				if how == "duration" {
+					args = append(args, "--duration", "500ms")
+				}
+				p := profiler(t, args...)
+				s.err.await(t, "starting main dispatch loop")
+				switch how {
+				case "interrupt":
+					must(t, p.cmd.Process.Signal(os.Interrupt))
+				case "killed":
+					must(t, syscall.Kill(s.pid(), syscall.SIGKILL))
+				}
+				if status := p.status(); status.ExitStatus() != 0 {
+					t.Fatalf("exit status %d", status.ExitStatus())
+				}
+				opened(t, file)
+				if how != "killed" {
+					if st := state(t, s.pid()); st != "S" && st != "R" || tracer(t, s.pid()) != 0 {
+						t.Errorf("the program is in state %s, traced by %d", st, tracer(t, s.pid()))
+					}
+				}
+			})
+		}
+	}
+	t.Run("a child", func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "p.pb.gz")
+		elf := filepath.Join(sharedDir(t), unique("prof"))
+		copyFile(t, standin(t), elf)
+		p := profiler(t, "-o", file, "--duration", "500ms", "--", elf, "--config-yaml", bootstrap(freePort(t)))
+		p.status()
+		opened(t, file)
+		findNone(t, nil, "--exe", elf)
+	})
+}
+
+// A program that executes another is followed: what the new one does is named by the new one's symbols.
+func TestProfileFollowsAnExec(t *testing.T) {
+	for _, method := range []string{"perf", "ptrace"} {
+		t.Run(method, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "p.pb.gz")
+			p := profiler(t, "--method", method, "-o", file, "--", "/bin/sh", "-c", `exec "$0" 2000`, fixture(t, "bin/test/burn"))
+			p.status()
+			got, _ := spent(t, opened(t, file), "cpu")
+			for _, name := range []string{"static_init", "hot", "warm"} {
+				if got[name] == 0 {
+					t.Errorf("no sample of %s: %v", name, got)
+				}
+			}
+		})
+	}
+}
+
+// The summary as JSON, and the profile on standard output, as through kubectl exec.
+func TestProfileOutput(t *testing.T) {
+	elf := fixture(t, "bin/test/burn")
+	cmd := exec.Command(cli(t), "profile", "--frequency", "499", "-o", "-", "--json", "--", elf, "1000")
+	var out, said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &said
+	must(t, cmd.Run())
+	p, err := profile.Parse(&out)
+	must(t, err)
+	_, all := spent(t, p, "samples")
+	_, summary, _ := strings.Cut(said.String(), "{")
+	var s struct {
+		Samples int64
+		Top     []struct{ Function string }
+	}
+	must(t, json.Unmarshal([]byte("{"+summary), &s))
+	if s.Samples != all || len(s.Top) == 0 || s.Top[0].Function != "hot" {
+		t.Errorf("%+v, and %d samples in the profile", s, all)
+	}
+}
+
+// The real Envoy: its calls are followed to their beginning, and all stays nameable by the build-id.
+func TestProfileOfTheRealEnvoy(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "p.pb.gz")
+	p := profiler(t, "--frequency", "4999", "--duration", "3s", "-o", file, "--", realEnvoy(t), "--config-yaml", bootstrap(freePort(t)), "--base-id", fmt.Sprint(os.Getpid()))
+	if status := p.status(); status.ExitStatus() != 0 {
+		t.Fatalf("exit status %d", status.ExitStatus())
+	}
+	got := opened(t, file)
+	if id := got.Mapping[0].BuildID; !strings.Contains(run(t, "readelf", "-n", realEnvoy(t)), id) || id == "" {
+		t.Errorf("the build-id is %q", id)
+	}
+	whole, inEnvoy := 0, 0
+	for _, s := range got.Sample {
+		if s.Value[0] == 0 || !slices.ContainsFunc(s.Location, func(l *profile.Location) bool { return l.Mapping == got.Mapping[0] }) {
+			continue
+		}
+		inEnvoy++
+		if len(s.Location) >= 3 {
+			whole++
+		}
+	}
+	if inEnvoy < 10 || whole < inEnvoy*8/10 {
+		t.Errorf("%d of %d samples in Envoy have their callers", whole, inEnvoy)
+	}
+}
+
+// On the node, a program of a pod: its files are the pod's.
+func TestProfileOfAPod(t *testing.T) {
+	elf := filepath.Join(sharedDir(t), unique("burner"))
+	copyFile(t, fixture(t, "bin/test/burn"), elf)
+	for _, method := range []string{"perf", "ptrace"} {
+		t.Run(method, func(t *testing.T) {
+			host := unique("profpod")
+			barePod(t, host, elf, "4000")
+			file := filepath.Join(t.TempDir(), "p.pb.gz")
+			run(t, cli(t), "profile", "--method", method, "--frequency", "499", "--pod", host, "--comm", filepath.Base(elf), "-o", file)
+			got, all := spent(t, opened(t, file), "cpu")
+			if named := got["hot"] + got["warm"] + got["cool"] + got["static_init"]; float64(named) < 0.9*float64(all) {
+				t.Errorf("%v of %d", got, all)
+			}
+		})
+	}
+}
+
+func TestProfileRefuses(t *testing.T) {
+	for _, one := range []struct {
+		args   []string
+		status int
+		says   string
+	}{
+		{[]string{"-o", "x"}, 2, "say what is to be profiled"},
+		{[]string{"--pid", "1"}, 2, "say where the profile goes"},
+		{[]string{"--pid", "1", "-o", "x", "--frequency", "0"}, 2, "--frequency: 0 Hz is not from 1 to"},
+		{[]string{"--pid", "99999999", "-o", "x"}, 1, "process 99999999"},
+		{[]string{"-o", "/absent/x", "--", "/bin/true"}, 1, "write /absent/x: no such file or directory; -o -"},
+	} {
+		out, status := runAny(t, append([]string{cli(t), "profile"}, one.args...)...)
+		if status != one.status || !strings.Contains(out, one.says) || strings.Count(out, "\n") != 1 {
+			t.Errorf("%v: exit status %d: %s", one.args, status, out)
+		}
+	}
+}
+
