@@ -364,4 +364,3 @@ func TestProfileRefuses(t *testing.T) {
 		}
 	}
 }
-

@@ -130,7 +130,9 @@ func (c *profileCommand) check(argv []string) error {
 }
 
 // special is a file that nothing can be put beside: a descriptor, a device.
-func special(file string) bool { return strings.HasPrefix(file, "/proc/") || strings.HasPrefix(file, "/dev/") }
+func special(file string) bool {
+	return strings.HasPrefix(file, "/proc/") || strings.HasPrefix(file, "/dev/")
+}
 
 // maxFrequency is what the kernel's clock of a CPU can do with some sense.
 const maxFrequency = 10000

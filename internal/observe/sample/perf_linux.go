@@ -78,34 +78,37 @@ var clocks = []clock{
 
 // OpenPerf opens the events of a process that is stopped, or runs: from there on its threads are sampled. The error is a *Refusal
 // where that is not allowed.
-func OpenPerf(pid, frequency int) (p *Perf, err error) {
-	p = &Perf{
+func OpenPerf(pid, frequency int) (*Perf, error) {
+	p := &Perf{
 		pid: pid, period: time.Second / time.Duration(frequency), pidfd: -1, wake: -1,
 		opened: map[uint64]event{}, threads: map[int]*thread{},
 	}
-	defer func() {
-		if err != nil {
-			p.Close()
-		}
-	}()
-	if p.pidfd, err = unix.PidfdOpen(pid, 0); err != nil {
-		return nil, fmt.Errorf("open a pidfd of process %d: %w", pid, err)
+	if err := p.start(frequency); err != nil {
+		p.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *Perf) start(frequency int) (err error) {
+	if p.pidfd, err = unix.PidfdOpen(p.pid, 0); err != nil {
+		return fmt.Errorf("open a pidfd of process %d: %w", p.pid, err)
 	}
 	if p.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
-		return nil, fmt.Errorf("create an eventfd: %w", err)
+		return fmt.Errorf("create an eventfd: %w", err)
 	}
 	if err := p.choose(frequency); err != nil {
-		return nil, err
+		return err
 	}
 	cpus, err := online()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	// Threads that are made meanwhile inherit the events, if the thread that makes them has them already: list again until none is new.
 	for known := map[int]bool{}; ; {
-		tids, err := procfs.Threads(pid)
+		tids, err := procfs.Threads(p.pid)
 		if err != nil {
-			return nil, fmt.Errorf("list the threads of process %d: %w", pid, err)
+			return fmt.Errorf("list the threads of process %d: %w", p.pid, err)
 		}
 		tids = slices.DeleteFunc(tids, func(tid int) bool { return known[tid] })
 		if len(tids) == 0 {
@@ -115,14 +118,14 @@ func OpenPerf(pid, frequency int) (p *Perf, err error) {
 			known[tid] = true
 			p.threads[tid] = &thread{name: procfs.Comm(tid)}
 			if err := p.openThread(tid, cpus, frequency); err != nil && !errors.Is(err, unix.ESRCH) {
-				return nil, err
+				return err
 			}
 		}
 	}
 	if len(p.rings) == 0 {
-		return nil, fmt.Errorf("sample process %d: %w", pid, unix.ESRCH)
+		return fmt.Errorf("sample process %d: %w", p.pid, unix.ESRCH)
 	}
-	return p, nil
+	return nil
 }
 
 // choose finds out what the kernel lets us do.

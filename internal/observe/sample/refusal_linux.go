@@ -43,7 +43,7 @@ func refused(pid int, err error) error {
 	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM) && own.Seccomp != 0:
 		// A filter answers before the kernel looks at anything; what the kernel itself refuses is EACCES.
 		r.Layer, r.Found = "seccomp", "the seccomp filter of this container refuses it"
-		r.Cure = "add CAP_PERFMON to the container, by which the default profile allows it, or run envoyshim on the node"
+		r.Cure = "add CAP_PERFMON to the container, by which the default profile allows it (CAP_SYS_ADMIN where the runtime is too old for that), or profile it from the node (--pod)"
 	case level > 2 && !privileged:
 		r.Layer, r.Found = "kernel.perf_event_paranoid", fmt.Sprintf("kernel.perf_event_paranoid=%s refuses it without CAP_PERFMON", paranoid)
 		r.Cure = "set it to 2 or less on the node, or add CAP_PERFMON"
