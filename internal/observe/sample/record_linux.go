@@ -22,7 +22,7 @@ const (
 // A Stream is what a supervisor tells of its process.
 type Stream interface {
 	Next() (observe.Event, error) // io.EOF after the last
-	Stop() error                  // the last is yet to come
+	Stop()                        // the last is yet to come
 	Close() error
 }
 
@@ -129,7 +129,7 @@ func (r Recording) follow(order observe.Sample, t *tally, stop <-chan struct{}) 
 	go func() {
 		select {
 		case <-stop:
-			_ = stream.Stop()
+			stream.Stop()
 		case <-over:
 		}
 	}()
@@ -158,6 +158,7 @@ func (r Recording) seize(order observe.Sample, t *tally, stop <-chan struct{}) e
 			r.Began(Ptrace)
 			began := time.Now()
 			err = Run(p, order, func() time.Duration { return time.Since(began) }, t.take, stop)
+			p.Release()
 		}
 		done <- err
 	}()

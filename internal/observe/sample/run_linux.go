@@ -25,8 +25,8 @@ const MaxPtrace = 49
 const share = 10
 
 // Run samples a stopped process by ptrace, on the thread that has seized it: it lets it run, stops all its threads at the order's
-// frequency or less, and follows their frame pointers. It returns when the process has ended or stop is closed, and the process runs on
-// then. start tells the time of an event.
+// frequency or less, and follows their frame pointers. It returns when the process has ended, which the caller has to Release then, or when
+// stop is closed, and the process runs on. start tells the time of an event.
 //
 // How it comes to the truth that a CPU clock would tell: the kernel counts how long each thread was on a CPU, and a sample stands for
 // what was added since the thread was last seen running. A thread that the stop has found waiting in a system call is asleep, and that sample
@@ -79,7 +79,6 @@ func Run(p *tracee.Process, order observe.Sample, start func() time.Duration, em
 				result = "exit status " + strconv.Itoa(at.Status)
 			}
 			emit(observe.Event{Kind: observe.Exit, Time: start(), PID: p.PID(), Result: result})
-			p.Release()
 			return nil
 		case at.Reason == tracee.NoneRuns:
 			return fmt.Errorf("no thread of process %d runs", p.PID())
