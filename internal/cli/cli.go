@@ -24,7 +24,6 @@ type commands struct {
 	Doctor     doctorCommand     `cmd:"" help:"Tell what would stop a debugger here, and the cure."`
 
 	Trace   traceCommand   `cmd:"" help:"Trace the calls of a start."`
-	Profile profileCommand `cmd:"" help:"Profile a start."`
 	Profile profileCommand `cmd:"" group:"Seeing a start:" help:"Sample all threads from the first instruction on, and write a profile for pprof."`
 
 	Find   findCommand   `cmd:"" group:"On the node, with the image unchanged:" help:"Find processes by pod, container, command name or executable."`
