@@ -3,6 +3,7 @@ package backtrace
 import (
 	"encoding/binary"
 	"fmt"
+	"strings"
 )
 
 // A Process is a stopped process: a [github.com/envoyshim/envoyshim/internal/tracee.Process].
@@ -24,6 +25,7 @@ type Frame struct {
 	// Function is the name of the symbol that PC is Offset bytes into, demangled; "" when no symbol table knows it.
 	Function string
 	Offset   uint64
+	site     uint64 // where to look for it, as the file numbers it
 }
 
 // Place is where the frame is in its file.
@@ -47,25 +49,79 @@ func (f Frame) String() string {
 // Of returns the frames of a stopped thread, the innermost first, as far as they can be followed. The process and its files may be
 // broken in any way: what cannot be read ends the walk.
 func Of(p Process, tid int) []Frame {
-	s := &stack{process: p, modules: loadModules(p)}
-	raw, err := p.Regset(tid, ntPrstatus)
+	w := NewWalker(p)
+	defer w.Close()
+	frames := w.Walk(tid, MaxFrames)
+	w.Names().Name(frames)
+	return frames
+}
+
+// A Walker walks the stacks of one program again and again: it remembers the program's files and what their call frame information says.
+type Walker struct {
+	process Process
+	modules *modules
+	rows    map[uint64]known
+	names   *Names
+}
+
+// NewWalker makes one for a process.
+func NewWalker(p Process) *Walker {
+	w := &Walker{process: p, modules: loadModules(p, nil), rows: map[uint64]known{}, names: &Names{files: map[string]*names{}}}
+	w.modules.names = w.names
+	return w
+}
+
+// Close lets the files go.
+func (w *Walker) Close() { w.names.close() }
+
+// Reload looks anew at what is mapped: libraries have come or gone.
+func (w *Walker) Reload() {
+	w.modules = loadModules(w.process, w.modules)
+	clear(w.rows)
+}
+
+// Modules are the ELF files whose code is mapped.
+func (w *Walker) Modules() []Module {
+	var all []Module
+	seen := map[string]bool{}
+	for _, code := range w.modules.code {
+		if !strings.HasPrefix(code.Path, "/") || seen[code.Path] {
+			continue
+		}
+		seen[code.Path] = true
+		if m := w.modules.at(code.Start); m.elf {
+			all = append(all, Module{code.Path, m.bias, m.buildID})
+		}
+	}
+	return all
+}
+
+// Names finds the names of functions; it may do so in another goroutine.
+func (w *Walker) Names() *Names { return w.names }
+
+// Walk returns up to so many frames of a stopped thread, without the functions' names; others may run.
+func (w *Walker) Walk(tid, most int) []Frame {
+	s := &stack{process: w.process, modules: w.modules, rows: w.rows}
+	raw, err := w.process.Regset(tid, ntPrstatus)
 	if err != nil || !s.regs.load(raw) {
 		return nil
 	}
+	if w.modules.mapping(s.regs.pc) == nil { // a library that has come without being noticed, or a call to nowhere
+		w.Reload()
+		s.modules = w.modules
+	}
 	var frames []Frame
-	var sites []uint64 // where to look for each: a return address may be the next function's
-	for exact := true; len(frames) < MaxFrames; {
+	for exact := true; len(frames) < most; {
 		site := s.regs.pc
 		if !exact {
-			site--
+			site-- // a return address may be the next function's
 		}
-		frames, sites = append(frames, s.modules.frame(s.regs.pc, site)), append(sites, site)
+		frames = append(frames, s.modules.frame(s.regs.pc, site))
 		var ok bool
 		if exact, ok = s.up(site, exact); !ok {
 			break
 		}
 	}
-	s.modules.name(frames, sites)
 	return frames
 }
 
@@ -75,6 +131,7 @@ const ntPrstatus = 1 // NT_PRSTATUS (elf.h)
 type stack struct {
 	process Process
 	modules *modules
+	rows    map[uint64]known
 	regs    registers
 }
 

@@ -13,21 +13,18 @@ var errCFI = errors.New("call frame information that is not understood")
 
 // byCFI goes to the caller by the call frame information for an address.
 func (s *stack) byCFI(m *module, site uint64) bool {
-	cie, fde, ok := s.describes(m, site)
-	if !ok {
+	k := s.knownAt(m, site)
+	if !k.ok {
 		return false
 	}
-	r, err := row(cie, fde, site)
-	if err != nil {
-		return false
-	}
+	r := k.row
 	base, known := s.regs.get(r.cfaReg)
 	if !known {
 		return false
 	}
 	cfa := base + uint64(r.cfaOffset)
 	before := s.regs
-	ra, found := s.regs.get(cie.returnReg)
+	ra, found := s.regs.get(k.returnReg)
 	for n, rule := range r.rules {
 		switch rule.kind {
 		case saved:
@@ -36,7 +33,7 @@ func (s *stack) byCFI(m *module, site uint64) bool {
 				s.regs = before
 				return false
 			}
-			if n == cie.returnReg {
+			if n == k.returnReg {
 				ra, found = v, true
 			}
 			s.regs.set(n, v)
@@ -44,11 +41,11 @@ func (s *stack) byCFI(m *module, site uint64) bool {
 			v, ok := before.get(uint64(rule.offset))
 			if !ok {
 				s.regs.forget(n)
-			} else if s.regs.set(n, v); n == cie.returnReg {
+			} else if s.regs.set(n, v); n == k.returnReg {
 				ra, found = v, true
 			}
 		case undefined:
-			if n == cie.returnReg { // the outermost frame
+			if n == k.returnReg { // the outermost frame
 				s.regs.pc = 0
 				return true
 			}
@@ -61,6 +58,34 @@ func (s *stack) byCFI(m *module, site uint64) bool {
 	}
 	s.regs.callerOf(cfa, ra)
 	return true
+}
+
+// known is what the call frame information says of one address.
+type known struct {
+	row       frameRow
+	returnReg uint64
+	ok        bool
+}
+
+// maxKnown bounds how many addresses are remembered.
+const maxKnown = 1 << 16
+
+func (s *stack) knownAt(m *module, site uint64) known {
+	k, there := s.rows[site]
+	if there {
+		return k
+	}
+	if cie, fde, ok := s.describes(m, site); ok {
+		r, err := row(cie, fde, site)
+		k = known{r, cie.returnReg, err == nil}
+	}
+	if len(s.rows) >= maxKnown {
+		clear(s.rows)
+	}
+	if s.rows != nil {
+		s.rows[site] = k
+	}
+	return k
 }
 
 // A cie is what several functions have in common.

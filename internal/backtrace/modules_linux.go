@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/ianlancetaylor/demangle"
-
 	"github.com/envoyshim/envoyshim/internal/elfinfo"
 	"github.com/envoyshim/envoyshim/internal/procfs"
 )
@@ -19,17 +17,27 @@ type modules struct {
 	process Process
 	code    []procfs.Mapping // executable mappings
 	begin   map[string]uint64
-	loaded  map[string]*module // by path, those that were asked for; nil: no ELF
+	loaded  map[string]*module // by path, those that were asked for
+	names   *Names
 }
 
 // A module is one of them, as it is in memory.
 type module struct {
+	elf        bool
 	bias       uint64 // an address in memory less that in the file
 	ehFrameHdr uint64 // address in memory, or 0
 	buildID    string
 }
 
-func loadModules(p Process) *modules {
+// A Module is an ELF file that is mapped into a process.
+type Module struct {
+	Path    string // as the process sees it
+	Bias    uint64 // an address in memory less that in the file
+	BuildID string
+}
+
+// loadModules reads the list; of files that are where they were, what is known of them stays.
+func loadModules(p Process, before *modules) *modules {
 	ms := &modules{process: p, begin: map[string]uint64{}, loaded: map[string]*module{}}
 	maps, _ := procfs.Maps(p.PID())
 	for _, m := range maps {
@@ -41,6 +49,14 @@ func loadModules(p Process) *modules {
 		}
 		if strings.Contains(m.Perms, "x") {
 			ms.code = append(ms.code, m)
+		}
+	}
+	if before != nil {
+		ms.names = before.names
+		for path, m := range before.loaded {
+			if begin, there := ms.begin[path]; there && begin == before.begin[path] {
+				ms.loaded[path] = m
+			}
 		}
 	}
 	return ms
@@ -66,6 +82,9 @@ func (ms *modules) at(addr uint64) *module {
 	if !seen {
 		m = ms.load(ms.begin[code.Path])
 		ms.loaded[code.Path] = m
+		if m.elf && ms.names != nil {
+			ms.names.add(ms.process.PID(), code.Path, m.buildID)
+		}
 	}
 	return m
 }
@@ -87,6 +106,7 @@ func (ms *modules) load(at uint64) *module {
 	if err := binary.Read(bytes.NewReader(table), binary.LittleEndian, segments); err != nil {
 		return m
 	}
+	m.elf = true
 	for _, s := range segments {
 		if elf.ProgType(s.Type) == elf.PT_LOAD && s.Off == 0 {
 			m.bias = at - s.Vaddr
@@ -111,33 +131,7 @@ func (ms *modules) frame(pc, site uint64) Frame {
 	f := Frame{PC: pc}
 	if code := ms.mapping(site); code != nil {
 		m := ms.at(site)
-		f.File, f.Address, f.BuildID = code.Path, pc-m.bias, m.buildID
+		f.File, f.Address, f.BuildID, f.site = code.Path, pc-m.bias, m.buildID, site-m.bias
 	}
 	return f
-}
-
-// name finds the functions, file by file: a symbol table is read once, and nothing is kept of it.
-func (ms *modules) name(frames []Frame, sites []uint64) {
-	wanted := map[string][]uint64{}
-	for i, f := range frames {
-		if f.File != "" {
-			wanted[f.File] = append(wanted[f.File], f.Address-(f.PC-sites[i]))
-		}
-	}
-	for path, addresses := range wanted {
-		if !strings.HasPrefix(path, "/") {
-			continue
-		}
-		file := fmt.Sprintf("/proc/%d/root%s", ms.process.PID(), strings.TrimSuffix(path, " (deleted)"))
-		found, err := elfinfo.Functions(file, ms.loaded[path].buildID, addresses)
-		if err != nil {
-			continue
-		}
-		for i := range frames {
-			f := &frames[i]
-			if symbol, ok := found[f.Address-(f.PC-sites[i])]; ok && f.File == path {
-				f.Function, f.Offset = demangle.Filter(symbol.Name), f.Address-symbol.Value
-			}
-		}
-	}
 }
