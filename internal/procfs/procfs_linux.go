@@ -77,6 +77,7 @@ type Status struct {
 	GID       int // effective
 	TracerPid int // 0: not traced, or the tracer is in another pid namespace
 	Threads   int
+	SigPnd    uint64 // signals pending for the thread, same bits
 	ShdPnd    uint64 // signals pending for the whole process; bit n-1 is signal n
 	SigBlk    uint64 // blocked by the main thread, same bits
 	SigIgn    uint64
@@ -114,6 +115,8 @@ func ReadStatus(pid int) (Status, error) {
 			st.TracerPid = n
 		case "Threads":
 			st.Threads = n
+		case "SigPnd":
+			st.SigPnd = mask
 		case "ShdPnd":
 			st.ShdPnd = mask
 		case "SigBlk":

@@ -18,6 +18,28 @@ func entering(tid int) bool {
 	return errno == 0 && info[0] == entry
 }
 
+// systemCall describes the system call that a thread stands at the entry or exit of; ok is false where the kernel cannot tell.
+func systemCall(tid int) (c SystemCall, ok bool) {
+	const entry, exit = 1, 2 // PTRACE_SYSCALL_INFO_ENTRY, _EXIT
+	var info [88]byte        // struct ptrace_syscall_info
+	_, _, errno := unix.RawSyscall6(unix.SYS_PTRACE, unix.PTRACE_GET_SYSCALL_INFO, uintptr(tid), unsafe.Sizeof(info), uintptr(unsafe.Pointer(&info)), 0, 0)
+	word := func(i int) uint64 { return binary.NativeEndian.Uint64(info[24+8*i:]) }
+	switch {
+	case errno != 0:
+		return c, false
+	case info[0] == entry:
+		c.Entry, c.Number = true, word(0)
+		for i := range c.Args {
+			c.Args[i] = word(1 + i)
+		}
+	case info[0] == exit:
+		c.Result = int64(word(0))
+	default:
+		return c, false
+	}
+	return c, true
+}
+
 // trapPends reports a SIGTRAP that a thread is about to take (PTRACE_PEEKSIGINFO).
 func trapPends(tid int) bool {
 	const many = 32
@@ -56,12 +78,17 @@ func (p *Process) follow(t *thread) error {
 		t.started = true
 		t.untold = t.doing.Run // only to be let go
 		return t.ifAlive(p.armThread(t.tid))
+	case event == eventStop && p.restarts:
+		return t.ifAlive(p.restartWait(t))
 	case event == unix.PTRACE_EVENT_EXIT:
 		return p.leave(t)
 	case event == unix.PTRACE_EVENT_CLONE:
 		child, err := eventMessage(t.tid)
 		if err != nil {
 			return t.ifAlive(err)
+		}
+		if p.onClone != nil {
+			p.onClone(t.tid, child)
 		}
 		return p.adopt(child, t.doing)
 	case event == unix.PTRACE_EVENT_FORK || event == unix.PTRACE_EVENT_VFORK:
@@ -226,6 +253,11 @@ func (p *Process) passes(t *thread) bool {
 		return true
 	}
 	switch sig := t.status.StopSignal(); {
+	case sig == syscallStop && p.onCall != nil:
+		if c, ok := systemCall(t.tid); ok {
+			p.onCall(t.tid, c)
+		}
+		return true
 	case sig == syscallStop:
 		return !p.events.Syscalls || p.events.Only != nil && !p.events.Only[t.syscall()]
 	case sig == unix.SIGSTOP && p.asked.Load():

@@ -130,6 +130,7 @@ func (p *Process) Remove(kind PointKind, addr uint64, length int) error {
 	}
 	if kind == SoftwareExecute {
 		delete(p.points.software, addr)
+		p.liftOne(addr) // a Condition may remove it, which is called with the breakpoints in memory
 		return nil
 	}
 	pieces, err := pieces(kind, addr, length, nil)

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -34,7 +35,13 @@ type Process struct {
 	pass    func(tid int, sig unix.Signal) bool // which signals need no stop; nil: none
 	onExit  func(tid int, status unix.WaitStatus)
 	onRun   func()
+	onCall  func(tid int, c SystemCall)
+	onClone func(parent, tid int)
 	gone    *Stop // the process has ended, or is released
+
+	standing time.Time     // since when all threads stand; zero: they do not
+	stood    time.Duration // how long they have stood before
+	restarts bool          // RestartWaits
 
 	letGo    bool        // threads run, with the breakpoints in memory
 	borrowed int         // children of vfork that use the memory
@@ -213,6 +220,32 @@ func (p *Process) OnExit(f func(tid int, status unix.WaitStatus)) { p.onExit = f
 
 // OnRun has f called once, just before a thread runs.
 func (p *Process) OnRun(f func()) { p.onRun = f }
+
+// A SystemCall is one at its entry, with its number and arguments, or at its exit, with its result.
+type SystemCall struct {
+	Entry  bool
+	Number uint64
+	Args   [6]uint64
+	Result int64 // negative: an errno
+}
+
+// OnSyscall has f called at each entry to a system call and at each exit (Linux 5.3), instead of a stop that Resume returns for: only the
+// thread that makes it stands, others may run. nil ends it. It holds from the next Resume.
+func (p *Process) OnSyscall(f func(tid int, c SystemCall)) {
+	p.onCall = f
+	p.events.Syscalls = f != nil
+}
+
+// OnClone has f called when a thread has made another, which has not begun; others may run.
+func (p *Process) OnClone(f func(parent, tid int)) { p.onClone = f }
+
+// Stood tells for how long all threads have stood still between their runs, all in all.
+func (p *Process) Stood() time.Duration {
+	if p.standing.IsZero() {
+		return p.stood
+	}
+	return p.stood + time.Since(p.standing)
+}
 
 // Guard queues a SIGSTOP for the stopped process, so that the end of this process, which detaches, leaves it in group-stop
 // instead of running. The next Resume takes it out again, which costs one more stop.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -201,6 +202,7 @@ func (p *Process) run() (idle bool, err error) {
 			}
 		}
 	}
+	p.stood, p.standing = p.Stood(), time.Time{}
 	for p.gone == nil && p.untold() == nil {
 		if idle, err = p.idle(); idle || err != nil {
 			break
@@ -215,6 +217,7 @@ func (p *Process) run() (idle bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	p.standing = time.Now()
 	if err := p.stopAll(); err != nil {
 		return false, err
 	}
@@ -262,11 +265,12 @@ func (p *Process) start(t *thread) error {
 		f()
 	}
 	request := unix.PTRACE_CONT
+	if p.events.Syscalls {
+		request = unix.PTRACE_SYSCALL
+	}
 	switch {
 	case t.doing.Step:
 		request = unix.PTRACE_SINGLESTEP
-	case p.events.Syscalls:
-		request = unix.PTRACE_SYSCALL
 	case isGroupStop(t.status):
 		// It stays until SIGCONT; if that has been sent already, it stops once more. Whoever asks for a stop from here on
 		// sends one, and who has asked before has not.

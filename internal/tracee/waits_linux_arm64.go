@@ -1,0 +1,10 @@
+package tracee
+
+import "golang.org/x/sys/unix"
+
+func isWait(number uint64) bool {
+	return number == unix.SYS_EPOLL_PWAIT || number == unix.SYS_EPOLL_PWAIT2
+}
+
+// rewind puts back what the result has overwritten: the first argument.
+func rewind(regs []uint64, first uint64) { regs[regResult] = first }
