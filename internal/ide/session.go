@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/envoyshim/envoyshim/images/symbols"
+	"github.com/envoyshim/envoyshim/internal/observe/trace"
 )
 
 // Session is one way to debug a held Envoy.
@@ -46,49 +47,14 @@ func ParseMapping(text string, build []string) ([]Mapping, error) {
 	return all, nil
 }
 
-// A preset is a named set of breakpoints, in each debugger's words. Neither needs the functions to be there yet: at the first instruction libraries
-// are not.
-type preset struct {
-	name      string
-	lldb, gdb []string
-}
-
-var presets = []preset{
-	{
-		"startup", // Envoy's main
-		[]string{"breakpoint set --name Envoy::MainCommon::main"},
-		[]string{"break -qualified Envoy::MainCommon::main"},
-	},
-	{
-		"syscalls", // the system calls that Envoy itself makes
-		[]string{"breakpoint set --func-regex '.*OsSysCallsImpl.*'"},
-		// No breakpoint of rbreak waits for a library. These functions are Envoy's own.
-		[]string{"rbreak OsSysCallsImpl::"},
-	},
-	{
-		"epoll", // those of its event loop, libevent, in libc
-		[]string{"breakpoint set --shlib libc.so.6 --func-regex '^epoll_(create.*|p?wait2?|ctl)$'"},
-		[]string{
-			"break -qualified epoll_create", "break -qualified epoll_create1", "break -qualified epoll_ctl",
-			"break -qualified epoll_wait", "break -qualified epoll_pwait", "break -qualified epoll_pwait2",
-		},
-	},
-}
-
-// PresetNames lists the sets of breakpoints.
-func PresetNames() []string {
-	var names []string
-	for _, p := range presets {
-		names = append(names, p.name)
-	}
-	return names
-}
+// PresetNames lists the sets of breakpoints: those of a trace.
+func PresetNames() []string { return trace.PresetNames() }
 
 // breakpoints are the commands of the session's presets.
-func (s Session) breakpoints(of func(preset) []string) []string {
+func (s Session) breakpoints(of func(trace.Preset) []string) []string {
 	var commands []string
-	for _, p := range presets {
-		if slices.Contains(s.Presets, p.name) {
+	for _, p := range trace.Presets() {
+		if slices.Contains(s.Presets, p.Name) {
 			commands = append(commands, of(p)...)
 		}
 	}

@@ -1,48 +1,251 @@
-// Package trace tells of calls in a process.
 package trace
 
 import (
 	"errors"
 	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/envoyshim/envoyshim/internal/backtrace"
+	"github.com/envoyshim/envoyshim/internal/elfinfo"
 	"github.com/envoyshim/envoyshim/internal/observe"
 	"github.com/envoyshim/envoyshim/internal/tracee"
 )
 
-// Run tells of what the order names, in a process that is stopped, until stop is closed or the process has ended. It lets the process run, and
-// detaches. start is called just before.
+// Run lets a process run and tells what an order wants to know, until stop is closed or the process ends; then it lets go of it. It runs on the
+// thread that has seized the process. start is the time of now, as events tell it; emit is called from one goroutine at a time. The last events
+// are Exit, when the process has ended, and End. Needs Linux 5.3.
 func Run(p *tracee.Process, order observe.Trace, start func() time.Duration, emit func(observe.Event), stop <-chan struct{}) error {
-	_ = order
-	over := make(chan struct{})
-	defer close(over)
+	t := newTracer(p, order, start)
+	written := make(chan struct{})
 	go func() {
-		select {
-		case <-stop:
-			p.Interrupt()
-		case <-over:
+		defer close(written)
+		for e := range t.out {
+			t.finish(&e)
+			emit(e.Event)
 		}
 	}()
-	p.ReportEvents(tracee.Events{})
-	p.PassWhen(func(int, unix.Signal) bool { return true })
-	start()
+	err := t.run(stop)
+	t.leave()
+	close(t.out)
+	<-written
+	t.names.Close()
+	end := observe.Event{Kind: observe.End, Time: start(), PID: p.PID(), Stopped: t.untoldStanding()}
+	if err != nil {
+		end.Text = err.Error()
+	}
+	emit(end)
+	return err
+}
+
+// A tracer traces one process.
+type tracer struct {
+	p     *tracee.Process
+	order observe.Trace
+	now   func() time.Duration
+	out   chan unnamed
+	names *backtrace.Walker
+
+	program
+	points   []*point
+	numbers  map[uint64]bool // of system calls; nil: all
+	syscalls map[int]*systemCall
+	threads  map[int]*thread
+	told     time.Duration // of tracee.Process.Stood
+}
+
+// A program is what is known of the one that the process runs: an execve begins anew.
+type program struct {
+	exe       string // as the process sees it
+	info      elfinfo.Info
+	searched  map[string]uint64 // the files that have been looked through, and where they were
+	searching string            // the one that is being looked through
+	sites     map[uint64]*site
+	returns   map[uint64][]pending
+	errno     uint64 // from the thread pointer
+	hasErrno  bool
+	namesTold bool // a function tells when a thread gets its name
+}
+
+// unnamed is an event whose frames have no names yet: finding them can take long, and nobody stands still for it.
+type unnamed struct {
+	observe.Event
+	frames []backtrace.Frame
+}
+
+// A point is one of the order's, and how many functions it has been found in.
+type point struct {
+	matcher
+	found    int
+	expected bool // it will be found
+	said     bool // that it names nothing
+}
+
+// pipeline bounds the events that wait for names.
+const pipeline = 4096
+
+func newTracer(p *tracee.Process, order observe.Trace, now func() time.Duration) *tracer {
+	return &tracer{
+		p: p, order: order, now: now, out: make(chan unnamed, pipeline),
+		syscalls: map[int]*systemCall{}, threads: map[int]*thread{},
+	}
+}
+
+// run returns when the process has ended, or is let go.
+func (t *tracer) run(stop <-chan struct{}) error {
+	t.p.RestartWaits()
+	t.p.ReportEvents(tracee.Events{Exec: true})
+	t.p.PassWhen(func(tid int, sig unix.Signal) bool { return !t.p.Fatal(tid, sig) })
+	t.p.OnExit(t.threadEnds)
+	if t.order.Threads || len(t.order.Points) > 0 {
+		t.p.OnClone(t.threadBegins)
+	}
+	for _, p := range t.order.Points {
+		m, err := newMatcher(p)
+		if err != nil {
+			t.emit(observe.Event{Kind: observe.Unresolved, Point: p.Name, Text: err.Error()})
+			continue
+		}
+		t.points = append(t.points, &point{matcher: m})
+	}
+	t.watchSyscalls()
+	t.newProgram()
+	defer t.interruptAt(stop)()
+	actions := map[int]tracee.Action{}
 	for {
-		at, err := p.Resume(nil, tracee.Action{Run: true})
+		at, err := t.p.Resume(actions, tracee.Action{Run: true})
+		clear(actions)
 		switch {
 		case errors.Is(err, tracee.ErrNoProcess):
 			return nil
 		case err != nil:
-			return err
-		case at.Reason == tracee.Exited:
-			emit(observe.Event{Kind: observe.Exit, Time: start(), Result: fmt.Sprintf("exit status %d", at.Status)})
+			return errors.Join(err, t.p.Detach(false))
+		}
+		switch at.Reason {
+		case tracee.Exited:
+			t.ends(at.TID, "exit status "+strconv.Itoa(at.Status))
 			return nil
-		case at.Reason == tracee.Killed:
-			emit(observe.Event{Kind: observe.Exit, Time: start(), Result: unix.SignalName(at.Signal)})
+		case tracee.Killed:
+			t.ends(at.TID, "signal "+unix.SignalName(at.Signal))
 			return nil
-		case at.Reason == tracee.Interrupted:
-			return p.Detach(false)
+		case tracee.Interrupted:
+			return t.p.Detach(false)
+		case tracee.Signalled:
+			actions[at.TID] = tracee.Action{Run: true, Signal: at.Signal}
+		case tracee.Execed:
+			t.execed()
+		case tracee.NoneRuns:
+			return errors.Join(fmt.Errorf("no thread of process %d runs", t.p.PID()), t.p.Detach(false))
 		}
 	}
+}
+
+// interruptAt has Resume return when stop is closed. The function that it returns ends that.
+func (t *tracer) interruptAt(stop <-chan struct{}) (end func()) {
+	done := make(chan struct{})
+	var mutex sync.Mutex
+	ended := false
+	go func() {
+		select {
+		case <-done:
+		case <-stop:
+			mutex.Lock()
+			defer mutex.Unlock()
+			if !ended { // a process that was let go would stop for good
+				t.p.Interrupt()
+			}
+		}
+	}()
+	return func() {
+		mutex.Lock()
+		defer mutex.Unlock()
+		ended = true
+		close(done)
+	}
+}
+
+// emit gives an event to be told, now unless it says when. It tells how long the process has stood still since the last that did.
+func (t *tracer) emit(e observe.Event, frames ...backtrace.Frame) {
+	if e.Time == 0 {
+		e.Time = t.now()
+	}
+	e.PID = t.p.PID()
+	if e.TID != 0 && e.Thread == "" && e.Kind != observe.ThreadNew {
+		e.Thread = t.nameOf(e.TID)
+	}
+	e.Stopped += t.untoldStanding()
+	t.out <- unnamed{e, frames}
+}
+
+// untoldStanding is for how long all of the process has stood still since this was asked.
+func (t *tracer) untoldStanding() time.Duration {
+	stood := t.p.Stood()
+	defer func() { t.told = stood }()
+	return stood - t.told
+}
+
+// finish names the frames.
+func (t *tracer) finish(e *unnamed) {
+	if len(e.frames) == 0 {
+		return
+	}
+	t.names.Names().Name(e.frames)
+	for _, f := range e.frames {
+		e.Frames = append(e.Frames, observe.Frame{PC: f.PC, File: f.File, Address: f.Address, Function: f.Function, Offset: f.Offset})
+	}
+}
+
+// newProgram looks at what the process runs and where it is in that.
+func (t *tracer) newProgram() {
+	pid := t.p.PID()
+	t.program = program{searched: map[string]uint64{}, sites: map[uint64]*site{}, returns: map[uint64][]pending{}}
+	t.exe, _ = os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	t.info, _ = elfinfo.Read(fmt.Sprintf("/proc/%d/exe", pid)) // what cannot be read is said with the points
+	if t.names == nil {
+		t.names = backtrace.NewWalker(t.p)
+	} else {
+		t.names.Reload()
+	}
+	for _, p := range t.points {
+		p.found, p.expected, p.said = 0, false, false
+	}
+	t.begin()
+}
+
+// execed follows an execve by which the process has become another program.
+func (t *tracer) execed() {
+	for tid, c := range t.syscalls { // by the thread that is the leader now
+		if syscallNames[c.number] == "execve" || syscallNames[c.number] == "execveat" {
+			t.syscalls = map[int]*systemCall{t.p.PID(): c}
+			break
+		}
+		delete(t.syscalls, tid)
+	}
+	clear(t.threads)
+	t.newProgram()
+	t.emit(observe.Event{Kind: observe.Begin, Exe: t.exe, BuildID: t.info.BuildID, Text: "execve"})
+}
+
+// ends tells the end of the process.
+func (t *tracer) ends(tid int, result string) {
+	t.leave()
+	t.emit(observe.Event{Kind: observe.Exit, TID: tid, Result: result})
+}
+
+// leave tells what is still open: system calls that have not returned, and points that have never named anything.
+func (t *tracer) leave() {
+	tids := make([]int, 0, len(t.syscalls))
+	for tid := range t.syscalls {
+		tids = append(tids, tid)
+	}
+	slices.SortFunc(tids, func(a, b int) int { return int(t.syscalls[a].Time - t.syscalls[b].Time) })
+	for _, tid := range tids {
+		t.openEnds(tid)
+	}
+	t.tellUnresolved("the trace has ended before the program's entry point")
 }
