@@ -526,7 +526,7 @@ func TestIDEUsage(t *testing.T) {
 		code  int
 		flags []string
 	}{
-		`no set of breakpoints is called "start"; there are startup, syscalls, epoll`: {2, []string{"gdb", "--breakpoints", "start"}},
+		`no set of breakpoints is called "start"; there are startup, syscalls, epoll, listeners`: {2, []string{"gdb", "--breakpoints", "start"}},
 		"--port: address 2159: missing port in address":                               {2, []string{"gdb", "--port", "2159"}},
 		"name either --pod-build-id or --status":                                      {2, []string{"lldb", "--pod-build-id", "00", "--status", "-"}},
 		`"/a=" is not FROM=TO`:                                                        {2, []string{"lldb", "--elf", standin(t), "--source-map", "/a="}},
