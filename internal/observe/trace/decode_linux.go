@@ -145,8 +145,8 @@ func sockaddr(b []byte) string {
 		return netip.AddrPortFrom(netip.AddrFrom16([16]byte(b[8:24])), binary.BigEndian.Uint16(b[2:])).String()
 	case family == unix.AF_UNIX && len(b) == 2:
 		return "unix:"
-	case family == unix.AF_UNIX && b[2] == 0: // abstract: all bytes count
-		return "unix:@" + strings.Trim(strconv.Quote(string(b[3:])), `"`)
+	case family == unix.AF_UNIX && b[2] == 0: // abstract: all bytes count, but who gives the whole structure means the name in it
+		return "unix:@" + strings.Trim(strconv.Quote(strings.TrimRight(string(b[3:]), "\x00")), `"`)
 	case family == unix.AF_UNIX:
 		path, _, _ := bytes.Cut(b[2:], []byte{0})
 		return "unix:" + strings.Trim(strconv.Quote(string(path)), `"`)

@@ -260,30 +260,27 @@ func (t *tracer) tellUnresolved(why string) {
 
 func (t *tracer) reason(p *point, why string) string {
 	var text string
-	switch base := path.Base(t.exe); {
+	base, libraries := path.Base(t.exe), len(t.searched)-1
+	switch {
 	case p.point.Name == observe.MainPoint:
 		return fmt.Sprintf("%s has no symbol table (stripped) and no libc that tells where main is", t.exe)
+	case p.point.File != "" && p.point.File != base && !t.hasFile(p.point.File):
+		text = p.point.File + " is not loaded"
 	case p.point.File != "" && p.point.File != base:
 		text = fmt.Sprintf("no function of %s has this name", p.point.File)
-		if !t.hasFile(p.point.File) {
-			text = fmt.Sprintf("%s is not loaded", p.point.File)
-		}
 	case !t.info.Symbols:
 		text = fmt.Sprintf("%s has no symbol table (stripped), so %s names nothing in it", t.exe, p.point.Name)
-		if libraries := len(t.searched) - 1; libraries > 0 && p.point.File == "" {
-			text += ", nor in the libraries that are loaded"
-		}
 	default:
 		text = fmt.Sprintf("no function of %s has this name", t.exe)
-		if libraries := len(t.searched) - 1; libraries > 0 && p.point.File == "" {
-			text += ", nor of the libraries that are loaded"
-		}
+	}
+	if p.point.File == "" && libraries > 0 {
+		text += fmt.Sprintf(", nor in its %d libraries", libraries)
 	}
 	switch {
 	case why != "":
 		text += "; " + why
-	case t.info.Kind == elfinfo.Dynamic && p.point.File != path.Base(t.exe):
-		text += "; not yet: libraries that come later are looked through, too"
+	case t.info.Kind == elfinfo.Dynamic && p.point.File != base:
+		text += "; not yet, that is: libraries that come later are looked through, too"
 	}
 	return text
 }
