@@ -4,11 +4,19 @@ package test
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/envoyshim/envoyshim/internal/observe"
 	debugtrace "github.com/envoyshim/envoyshim/internal/observe/script"
@@ -94,25 +102,436 @@ func (w *scripted) until(what string, is func(observe.Event) bool) {
 	}
 }
 
-func TestScriptTry(t *testing.T) {
+// calls are the hits of a point.
+func (w *scripted) calls(point string) []observe.Event {
+	var all []observe.Event
+	for _, e := range w.events {
+		if e.Kind == observe.Call && e.Point == point {
+			all = append(all, e)
+		}
+	}
+	return all
+}
+
+// unresolved is what was told of a point that names nothing.
+func (w *scripted) unresolved(point string) string {
+	var texts []string
+	for _, e := range w.events {
+		if e.Kind == observe.Unresolved && e.Point == point {
+			texts = append(texts, e.Text)
+		}
+	}
+	return strings.Join(texts, "\n")
+}
+
+func argument(e observe.Event, name string) string {
+	for _, a := range e.Args {
+		if a.Name == name {
+			return a.Value
+		}
+	}
+	return ""
+}
+
+// sourceLine is FILE:LINE of the first line of the stand-in that has the text.
+func sourceLine(t testing.TB, text string) string {
+	t.Helper()
+	source, err := os.ReadFile(fixture(t, "test/standin/standin.cc"))
+	must(t, err)
+	before, _, ok := strings.Cut(string(source), text)
+	if !ok {
+		t.Fatalf("the stand-in has no %q", text)
+	}
+	return fmt.Sprintf("standin.cc:%d", strings.Count(before, "\n")+1)
+}
+
+// letGo is how a process must be that was traced.
+func (w *scripted) letGo() {
+	w.t.Helper()
+	eventually(w.t, "nobody traces it", func() bool { return onCrash || tracer(w.t, w.s.pid()) == 0 })
+	if st := state(w.t, w.s.pid()); st == "T" || st == "t" {
+		w.t.Fatalf("state %s", st)
+	}
+	sameText(w.t, w.s.pid())
+}
+
+// A start of the stand-in: what is called, in which order, with which values, from where; then it runs on as it was.
+func TestScriptTrace(t *testing.T) {
 	for name, o := range tracers(t) {
 		t.Run(name, func(t *testing.T) {
-			args, _ := standinArgs(t)
+			args, admin := standinArgs(t)
 			s := hold(t, "debug", standin(t), args...)
-			w := traceBy(t, o, s, observe.Trace{Frames: 3, Syscalls: []string{"listen"}, Points: []observe.Point{
-				{Name: observe.EntryPoint}, {Name: observe.MainPoint}, {Name: "Envoy::MainCommon::main"}, {Name: "nosuch"}, {Name: ".*OsSysCallsImpl.*", Regexp: true},
-				{Name: "epoll_create.*|epoll_ctl", Regexp: true, File: "libc.so.6"}, {Name: "epoll_wait", File: "libc.so.6"}}})
-			n := 0
-			w.until("epoll_wait", func(e observe.Event) bool {
-				t.Logf("%+v", e)
-				if e.Function == "epoll_wait" {
-					n++
+			const calls, epoll = ".*OsSysCallsImpl.*", "^epoll_(create.*|ctl)$"
+			w := traceBy(t, o, s, observe.Trace{Frames: 6, Points: []observe.Point{
+				{Name: observe.EntryPoint}, {Name: observe.MainPoint}, {Name: "Envoy::MainCommon::main"}, {Name: "no_such_function"},
+				{Name: calls, Regexp: true}, {Name: epoll, Regexp: true, File: "libc.so.6"}, {Name: "epoll_wait", File: "libc.so.6"}}})
+			waits := map[int]bool{}
+			w.until("all four threads in their loops", func(e observe.Event) bool {
+				if e.Point == "epoll_wait" {
+					waits[e.TID] = true
 				}
-				return n == 4
+				return len(waits) == 4
 			})
 			w.cancel()
-			t.Log(w.end())
-			t.Log(state(t, s.pid()), tracer(t, s.pid()))
+			if err := w.end(); err != nil {
+				t.Fatal(err)
+			}
+			w.letGo()
+			s.runsOn(admin)
+
+			var order []string
+			for _, e := range w.events {
+				if e.Kind == observe.Call && !strings.HasPrefix(e.Function, "epoll_") {
+					order = append(order, e.Function)
+				}
+				if e.Kind == observe.Call && (e.PID != s.pid() || e.TID == 0 || e.Time <= 0 || e.Stopped <= 0) {
+					t.Errorf("%+v", e)
+				}
+			}
+			const os = "Envoy::Api::OsSysCallsImpl::"
+			if want := []string{"_start", "main", "Envoy::MainCommon::main", os + "socket", os + "bind", os + "listen"}; !slices.Equal(order, want) {
+				t.Fatalf("%q, not %q", order, want)
+			}
+			contains(t, w.unresolved("no_such_function"), "later")
+
+			main := w.calls(observe.MainPoint)[0]
+			if got := argument(main, "argc"); got != strconv.Itoa(len(args)+1) {
+				t.Errorf("argc %s", got)
+			}
+			if got := filepath.Base(main.Frames[0].Source); got != sourceLine(t, "const int status =") && got != sourceLine(t, "int main(int argc") {
+				t.Errorf("main at %s", got)
+			}
+			os3 := w.calls(calls)
+			for i, want := range []map[string]string{
+				{"domain": strconv.Itoa(unix.AF_INET), "type": strconv.Itoa(unix.SOCK_STREAM | unix.SOCK_NONBLOCK | unix.SOCK_CLOEXEC), "protocol": "0"},
+				{"fd": "", "len": strconv.Itoa(unix.SizeofSockaddrInet4)}, {"fd": "", "backlog": "128"}} {
+				for arg, value := range want {
+					if got := argument(os3[i], arg); got != value && value != "" {
+						t.Errorf("%s of %s: %q, not %q", arg, os3[i].Function, got, value)
+					}
+				}
+			}
+			if fd := argument(os3[1], "fd"); fd != argument(os3[2], "fd") || fd == "" || fd == "0" {
+				t.Errorf("bind's fd %q, listen's %q", fd, argument(os3[2], "fd"))
+			}
+			var names, lines []string
+			for _, f := range os3[1].Frames[:5] {
+				names, lines = append(names, f.Function), append(lines, filepath.Base(f.Source))
+			}
+			if want := []string{os + "bind", "Envoy::Server::openAdmin", "Envoy::Server::run", "Envoy::MainCommon::main", "main"}; !slices.Equal(names, want) {
+				t.Errorf("from %q", names)
+			}
+			if want := []string{sourceLine(t, "int bind("), sourceLine(t, "if (os.bind("), sourceLine(t, "if (!openAdmin())"), sourceLine(t, "return Server(o).run()"), sourceLine(t, "const int status =")}; !slices.Equal(lines, want) {
+				t.Errorf("lines %q, not %q", lines, want)
+			}
+			// What the frames say of files is what binutils finds there.
+			for _, f := range append(os3[1].Frames[:5], main.Frames[0]) {
+				if f.File != standin(t) {
+					t.Errorf("%s is in %s", f.Function, f.File)
+				}
+				out := run(t, "addr2line", "-fCe", f.File, fmt.Sprintf("%#x", f.Address-1))
+				contains(t, out, f.Function)
+			}
+			// Each thread makes its loop's descriptor, adds to it, and waits; those of the workers have their names.
+			for tid := range waits {
+				var made, names []string
+				for _, e := range w.events {
+					if e.Kind == observe.Call && e.TID == tid && (e.Point == epoll || e.Point == "epoll_wait") {
+						made, names = append(made, e.Function), append(names, e.Thread)
+						if base := filepath.Base(e.Frames[0].File); base != "libc.so.6" {
+							t.Errorf("%s in %s", e.Function, base)
+						}
+					}
+				}
+				if made[0] != "epoll_create1" || !slices.Contains(made, "epoll_ctl") || made[len(made)-1] != "epoll_wait" {
+					t.Errorf("thread %d: %q", tid, made)
+				}
+				if last := names[len(names)-1]; tid != s.pid() && !strings.HasPrefix(last, "wrk:worker_") {
+					t.Errorf("thread %d is called %q", tid, last)
+				}
+			}
+		})
+	}
+}
+
+// Two hundred calls in fifty threads at a time: each is told once, with its value, in spite of threads that come and go.
+func TestScriptCrowd(t *testing.T) {
+	for name, o := range tracers(t) {
+		t.Run(name, func(t *testing.T) {
+			s := hold(t, "debug", fixture(t, "bin/test/crowd"), "50", "200")
+			w := traceBy(t, o, s, observe.Trace{Frames: 2, Points: []observe.Point{{Name: "work"}, {Name: "again"}}})
+			if err := w.end(); err != nil {
+				t.Fatal(err)
+			}
+			ids := map[string]int{}
+			for _, e := range w.calls("work") {
+				ids[argument(e, "id")]++
+				if e.Function != "work" || len(e.Frames) != 2 || e.Frames[1].Function != "member" {
+					t.Errorf("%+v", e)
+				}
+			}
+			for i := range 200 {
+				if n := ids[strconv.Itoa(i)]; n != 1 {
+					t.Errorf("work(%d) was told %d times", i, n)
+				}
+			}
+			if n := len(w.calls("again")); n != 200 {
+				t.Errorf("again() was told %d times", n)
+			}
+			if last := w.events[len(w.events)-1]; last.Kind != observe.Exit || last.Result != "exit status 0" {
+				t.Errorf("%+v", last)
+			}
+			s.out.await(t, "200 threads, 200 worked, 200 ended, 200 rounds")
+			if st := s.status(); st != 0 {
+				t.Errorf("wait status %#x", st)
+			}
+		})
+	}
+}
+
+// The end of the process is told as its parent sees it.
+func TestScriptEnds(t *testing.T) {
+	for name, o := range tracers(t) {
+		for _, test := range []struct{ verb, n, result string }{{"exit", "0", "exit status 0"}, {"exit", "7", "exit status 7"}, {"exit", "255", "exit status 255"}, {"kill", "15", "signal SIGTERM"}, {"kill", "9", "signal SIGKILL"}} {
+			t.Run(name+"/"+test.verb+test.n, func(t *testing.T) {
+				s := hold(t, "debug", probe(t), test.verb, test.n)
+				w := traceBy(t, o, s, observe.Trace{Points: []observe.Point{{Name: observe.MainPoint}}})
+				if err := w.end(); err != nil {
+					t.Fatal(err)
+				}
+				if main := w.calls(observe.MainPoint); len(main) != 1 || argument(main[0], "argc") != "3" || len(main[0].Frames) != 0 {
+					t.Errorf("%+v", main)
+				}
+				if last := w.events[len(w.events)-1]; last.Kind != observe.Exit || last.Result != test.result {
+					t.Errorf("%+v, not %s", last, test.result)
+				}
+				st := s.status()
+				if n, _ := strconv.Atoi(test.n); test.verb == "exit" && st.ExitStatus() != n || test.verb == "kill" && int(st.Signal()) != n {
+					t.Errorf("wait status %#x", st)
+				}
+			})
+		}
+	}
+}
+
+// A debugger that is killed leaves a process that runs on, without a byte of its.
+func TestScriptDebuggerKilled(t *testing.T) {
+	for name, o := range tracers(t) {
+		t.Run(name, func(t *testing.T) {
+			pids := filepath.Join(t.TempDir(), "pid")
+			o.Path = wrapper(t, fmt.Sprintf("echo $$ > %s; exec %s \"$@\"", pids, o.Path))
+			s := hold(t, "debug", fixture(t, "bin/test/crowd"), "20", "0")
+			w := traceBy(t, o, s, observe.Trace{Points: []observe.Point{{Name: "work"}}})
+			n := 0
+			w.until("fifty calls", func(e observe.Event) bool {
+				if e.Kind == observe.Call {
+					n++
+				}
+				return n == 50
+			})
+			text, err := os.ReadFile(pids)
+			must(t, err)
+			pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+			must(t, err)
+			must(t, syscall.Kill(pid, syscall.SIGKILL))
+			err = w.end()
+			if err == nil {
+				t.Fatal("no error")
+			}
+			contains(t, err.Error(), string(o.Kind)+" ended (signal: killed)", fmt.Sprintf("process %d runs on", s.pid()))
+			crowdRuns(t, s.pid())
+			w.letGo()
+			must(t, syscall.Kill(s.pid(), syscall.SIGTERM))
+			if st := s.status(); st != 0 {
+				t.Errorf("wait status %#x", st)
+			}
+		})
+	}
+}
+
+// wrapper is a shell script.
+func wrapper(t testing.TB, text string) string {
+	t.Helper()
+	path := filepath.Join(sharedDir(t), "wrapper")
+	must(t, os.WriteFile(path, []byte("#!/bin/sh\n"+text+"\n"), 0o755))
+	return path
+}
+
+// The process's signals are its own, also those by which debuggers interrupt.
+func TestScriptSignals(t *testing.T) {
+	for name, o := range tracers(t) {
+		t.Run(name, func(t *testing.T) {
+			args, admin := standinArgs(t)
+			s := hold(t, "debug", standin(t), args...)
+			w := traceBy(t, o, s, observe.Trace{Points: []observe.Point{{Name: "Envoy::Server::onSignal"}}})
+			awaitLive(t, admin)
+			must(t, syscall.Kill(s.pid(), syscall.SIGURG)) // ignored
+			must(t, syscall.Kill(s.pid(), syscall.SIGINT))
+			if err := w.end(); err != nil {
+				t.Fatal(err)
+			}
+			if calls := w.calls("Envoy::Server::onSignal"); len(calls) != 1 || argument(calls[0], "sig") != strconv.Itoa(int(syscall.SIGINT)) {
+				t.Errorf("%+v", calls)
+			}
+			s.err.await(t, "caught ENVOY_SIGINT")
+			if st := s.status(); st != 0 {
+				t.Errorf("wait status %#x", st)
+			}
+		})
+	}
+}
+
+// Debugger and connection as a pod has them: uid 1337, no capability, no new privileges.
+func TestScriptUnprivileged(t *testing.T) {
+	as := []string{"setpriv", "--reuid", "1337", "--regid", "1337", "--clear-groups", "--no-new-privs", "--bounding-set", "-all", "--inh-caps", "-all", "--"}
+	for name, o := range map[string]debugtrace.Options{"gdb": {Kind: debugtrace.GDB, Path: "/usr/bin/gdb"}, "lldb": {Kind: debugtrace.LLDB, Path: "/usr/bin/lldb-19"}} {
+		t.Run(name, func(t *testing.T) {
+			own, elf := installAlone(t, "envoyshim"), asEnvoy(t, probe(t))
+			s := &shim{process: start(t, shimEnv("debug", elf), append(slices.Clone(as), installAlone(t, "envoy"), "exit", "3")...)}
+			s.awaitHeld("debug")
+			o.Stdio = append(slices.Clone(as), own, "stdio", "--pid", strconv.Itoa(s.pid()))
+			o.Path = wrapper(t, strings.Join(as, " ")+" "+o.Path+" \"$@\"")
+			w := traceBy(t, o, s, observe.Trace{Points: []observe.Point{{Name: observe.MainPoint}}})
+			if err := w.end(); err != nil {
+				t.Fatal(err)
+			}
+			if main := w.calls(observe.MainPoint); len(main) != 1 || argument(main[0], "argc") != "3" {
+				t.Errorf("%+v", main)
+			}
+			if last := w.events[len(w.events)-1]; last.Result != "exit status 3" {
+				t.Errorf("%+v", last)
+			}
+		})
+	}
+}
+
+// The release Envoy has no symbols: main is found by libc's word, what cannot be found is said, and libc's functions are told.
+func TestScriptStrippedEnvoy(t *testing.T) {
+	for name, o := range tracers(t) {
+		t.Run(name, func(t *testing.T) {
+			admin := freePort(t)
+			s := hold(t, "debug", realEnvoy(t), "--config-yaml", bootstrap(admin), "--disable-hot-restart", "-l", "warning", "--concurrency", "1")
+			w := traceBy(t, o, s, observe.Trace{Frames: 1, Points: []observe.Point{
+				{Name: observe.EntryPoint}, {Name: observe.MainPoint}, {Name: ".*OsSysCallsImpl.*", Regexp: true}, {Name: "listen", File: "libc.so.6"}}})
+			w.until("listen", func(e observe.Event) bool { return e.Function == "listen" })
+			w.cancel()
+			if err := w.end(); err != nil {
+				t.Fatal(err)
+			}
+			w.letGo()
+			awaitLive(t, admin)
+			if e, m := w.calls(observe.EntryPoint), w.calls(observe.MainPoint); len(e) != 1 || len(m) != 1 || e[0].Frames[0].PC != auxv(t, s.pid(), 9) || m[0].Frames[0].File != realEnvoy(t) {
+				t.Errorf("%+v %+v", e, m)
+			}
+			contains(t, w.unresolved(".*OsSysCallsImpl.*"), "no function")
+			if st := s.quit(admin); st != 0 {
+				t.Errorf("wait status %#x", st)
+			}
+		})
+	}
+}
+
+// An expression that names too many functions is bounded, and that is said.
+func TestScriptTooManyFunctions(t *testing.T) {
+	for name, o := range tracers(t) {
+		t.Run(name, func(t *testing.T) {
+			args, admin := standinArgs(t)
+			s := hold(t, "debug", standin(t), args...)
+			w := traceBy(t, o, s, observe.Trace{Points: []observe.Point{{Name: "std::.*", Regexp: true}}})
+			w.until("that it is too much", func(e observe.Event) bool { return e.Kind == observe.Unresolved })
+			w.cancel()
+			if err := w.end(); err != nil {
+				t.Fatal(err)
+			}
+			contains(t, w.unresolved("std::.*"), "functions")
+			w.letGo()
+			s.runsOn(admin)
+		})
+	}
+}
+
+// A static program has no loader; what its names do not have is said at once.
+func TestScriptStatic(t *testing.T) {
+	for name, o := range tracers(t) {
+		t.Run(name, func(t *testing.T) {
+			s := hold(t, "debug", fixture(t, "bin/test/probe-static"), "count", "25")
+			w := traceBy(t, o, s, observe.Trace{Frames: 2, Points: []observe.Point{{Name: observe.MainPoint}, {Name: "probe_step"}, {Name: "no_such_function"}}})
+			if err := w.end(); err != nil {
+				t.Fatal(err)
+			}
+			steps := w.calls("probe_step")
+			if len(steps) != 25 || w.events[0].Kind != observe.Unresolved {
+				t.Fatalf("%d steps, first %+v", len(steps), w.events[0])
+			}
+			for i, e := range steps {
+				if argument(e, "n") != strconv.Itoa(i) {
+					t.Errorf("step %d: %+v", i, e.Args)
+				}
+			}
+		})
+	}
+}
+
+// gdb's catch of system calls is what strace tells of the same program; lldb, which has none, says so.
+func TestScriptSyscalls(t *testing.T) {
+	if _, err := exec.LookPath("strace"); err != nil {
+		t.Fatalf("%v: run `make deps` first", err)
+	}
+	log := filepath.Join(t.TempDir(), "strace")
+	run(t, "strace", "-f", "-o", log, "-e", "trace=openat,write,exit_group", probe(t), "count", "3")
+	text, err := os.ReadFile(log)
+	must(t, err)
+	var want []string
+	for line := range strings.Lines(string(text)) {
+		if m := regexp.MustCompile(`^\d+ +(openat|write)\(.*= (-?\d+)`).FindStringSubmatch(line); m != nil {
+			want = append(want, m[1]+" "+m[2])
+		}
+	}
+	for name, o := range tracers(t) {
+		t.Run(name, func(t *testing.T) {
+			s := hold(t, "debug", probe(t), "count", "3")
+			w := traceBy(t, o, s, observe.Trace{Frames: 1, Syscalls: []string{"openat", "write", "no_such_call"}})
+			if err := w.end(); err != nil {
+				t.Fatal(err)
+			}
+			if o.Kind == debugtrace.LLDB {
+				contains(t, w.unresolved("openat"), "lldb cannot stop at system calls")
+				if len(w.calls("write")) == 0 {
+					t.Error("libc's write is not told instead")
+				}
+				return
+			}
+			contains(t, w.unresolved("no_such_call"), "no_such_call")
+			var got []string
+			for _, e := range w.events {
+				if e.Kind == observe.Syscall {
+					got = append(got, e.Function+" "+strings.Fields(e.Result)[0])
+				}
+			}
+			if !slices.Equal(got, want) || len(want) < 4 {
+				t.Errorf("gdb %q, strace %q", got, want)
+			}
+		})
+	}
+}
+
+// What cannot begin says why in a line, and the process runs.
+func TestScriptThatCannotBegin(t *testing.T) {
+	for what, spoil := range map[string]func(*debugtrace.Options){
+		"no such file": func(o *debugtrace.Options) { o.Path = "/nonexistent/debugger" },
+		"ended":        func(o *debugtrace.Options) { o.Path = "/bin/true" },
+		"no debugger":  func(o *debugtrace.Options) { o.Kind = "ddd" },
+		"missing":      func(o *debugtrace.Options) { o.Order.Points = []observe.Point{{Name: "(", Regexp: true}} },
+	} {
+		t.Run(what, func(t *testing.T) {
+			args, _ := standinArgs(t)
+			s := hold(t, "debug", standin(t), args...)
+			o := debugtrace.Options{Kind: debugtrace.GDB, Path: "/usr/bin/gdb", PID: s.pid(), ELF: standin(t), Stdio: []string{cli(t), "stdio", "--pid", strconv.Itoa(s.pid())}, Start: func() time.Duration { return 0 }}
+			spoil(&o)
+			err := debugtrace.Run(t.Context(), o, func(observe.Event) {})
+			if err == nil || !strings.Contains(err.Error(), what) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("%v", err)
+			}
 		})
 	}
 }

@@ -26,6 +26,7 @@ type debugger struct {
 	ctx   context.Context
 	over  bool        // ctx is done, and that has been seen
 	limit *time.Timer // since then; nil before
+	owes  *time.Timer // an answer
 }
 
 // errOver means that the trace is to end: ctx is done.
@@ -67,14 +68,29 @@ func startDebugger(ctx context.Context, o Options, args []string, files ...*os.F
 	return d, nil
 }
 
-func (d *debugger) send(command string) { _, _ = io.WriteString(d.in, command+"\n") } // its end is seen where lines are read
+// The time for one answer. To read an Envoy with its debug information takes a quarter of a minute where nothing else runs.
+const answerLimit = 5 * time.Minute
+
+// send gives a command, to which answered follows. That the debugger has ended is seen where lines are read.
+func (d *debugger) send(command string) {
+	_, _ = io.WriteString(d.in, command+"\n")
+	d.owes = time.NewTimer(answerLimit)
+}
+
+func (d *debugger) answered() {
+	d.owes.Stop()
+	d.owes = nil
+}
 
 // line is the next one. The error is errOver, once, when ctx is done.
 func (d *debugger) line() (string, error) {
 	done := d.ctx.Done()
-	var limit <-chan time.Time
+	var limit, owes <-chan time.Time
 	if d.over {
 		done, limit = nil, d.limit.C
+	}
+	if d.owes != nil {
+		owes = d.owes.C
 	}
 	select {
 	case line, ok := <-d.lines:
@@ -85,6 +101,8 @@ func (d *debugger) line() (string, error) {
 	case <-done:
 		d.over, d.limit = true, time.NewTimer(patience)
 		return "", errOver
+	case <-owes:
+		return "", fmt.Errorf("%s has not answered for %s", d.kind, answerLimit)
 	case <-limit:
 		return "", fmt.Errorf("%s did not let go in %s", d.kind, patience)
 	}

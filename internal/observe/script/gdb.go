@@ -61,6 +61,7 @@ func (g *gdb) do(command string) (record, error) {
 	g.token++
 	token := strconv.Itoa(g.token)
 	g.send(token + "-" + command)
+	defer g.answered()
 	for {
 		r, err := g.next()
 		if errors.Is(err, errOver) {
@@ -92,6 +93,7 @@ func (g *gdb) console(command string) (string, error) {
 	g.token++
 	token := strconv.Itoa(g.token)
 	g.send(token + "-interpreter-exec console " + miQuoted(command))
+	defer g.answered()
 	var out strings.Builder
 	for {
 		r, err := g.next()

@@ -3,7 +3,6 @@
 package script
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os/exec"
@@ -28,7 +27,7 @@ func letGo(stdio []string) error {
 
 func detach(stdio []string, limit time.Duration) error {
 	if len(stdio) == 0 {
-		return errors.New("no command that reaches the debug port")
+		return errNoPort
 	}
 	cmd := exec.Command(stdio[0], stdio[1:]...)
 	group.Lead(cmd)

@@ -8,16 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
-	"github.com/envoyshim/envoyshim/internal/group"
 	"github.com/envoyshim/envoyshim/internal/observe"
 	"github.com/envoyshim/envoyshim/internal/procfs"
 )
@@ -26,6 +23,8 @@ import (
 type lldb struct {
 	*debugger
 	*trace
+	port        *relay
+	running     bool
 	asked       int
 	breakpoints map[string]*lldbBreakpoint // by lldb's number
 	moved       map[string]bool            // places whose breakpoint is now beyond the prologue
@@ -46,13 +45,13 @@ func runLLDB(ctx context.Context, t *trace) error {
 		return err
 	}
 	defer port.close()
-	d, err := startDebugger(ctx, t.Options, []string{"--no-lldbinit"}, port.file)
-	port.file.Close()
+	d, err := startDebugger(ctx, t.Options, []string{"--no-lldbinit"}, port.far)
+	port.far.Close()
 	if err != nil {
 		return err
 	}
 	defer d.close()
-	l := &lldb{debugger: d, trace: t, breakpoints: map[string]*lldbBreakpoint{}, moved: map[string]bool{}, trusted: map[string]bool{}}
+	l := &lldb{debugger: d, trace: t, port: port, breakpoints: map[string]*lldbBreakpoint{}, moved: map[string]bool{}, trusted: map[string]bool{}}
 	err = l.begin()
 	if err == nil {
 		err = l.follow()
@@ -63,43 +62,13 @@ func runLLDB(ctx context.Context, t *trace) error {
 	return err
 }
 
-// A portCommand is the command that is a connection to the debug port: lldb starts none itself, but takes a descriptor.
-type portCommand struct {
-	cmd  *exec.Cmd
-	file *os.File
-}
-
-func dial(stdio []string) (*portCommand, error) {
-	if len(stdio) == 0 {
-		return nil, errors.New("no command that reaches the debug port")
-	}
-	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("socketpair: %w", err)
-	}
-	near, far := os.NewFile(uintptr(pair[0]), "lldb"), os.NewFile(uintptr(pair[1]), "port")
-	defer far.Close()
-	cmd := exec.Command(stdio[0], stdio[1:]...)
-	cmd.Stdin, cmd.Stdout = far, far
-	group.Lead(cmd)
-	if err := cmd.Start(); err != nil {
-		near.Close()
-		return nil, fmt.Errorf("start %s: %w", stdio[0], err)
-	}
-	return &portCommand{cmd, near}, nil
-}
-
-func (p *portCommand) close() {
-	group.Kill(p.cmd.Process)
-	_ = p.cmd.Wait()
-}
-
 // do runs a command and returns what lldb prints until it has run the next one, which there is none of: its error is the mark. What is printed of events meanwhile is
 // among it.
 func (l *lldb) do(command string) ([]string, error) {
 	l.asked++
 	mark := fmt.Sprintf("envoyshim-%d", l.asked)
 	l.send(command + "\n" + mark)
+	defer l.answered()
 	var said []string
 	for {
 		line, err := l.line()
@@ -355,6 +324,7 @@ func (l *lldb) follow() error {
 		if l.over {
 			return errOver
 		}
+		l.running = true
 		said, err := l.do("process continue")
 		if err != nil {
 			return err
@@ -385,7 +355,7 @@ func (l *lldb) follow() error {
 func (l *lldb) await(said []string) (ended bool, err error) {
 	for _, line := range said {
 		if lldbStopped.MatchString(line) {
-			l.stopped = time.Now()
+			l.running, l.stopped = false, time.Now()
 			return false, nil
 		}
 	}
@@ -396,7 +366,7 @@ func (l *lldb) await(said []string) (ended bool, err error) {
 		}
 		l.note(line)
 		if lldbStopped.MatchString(line) {
-			l.stopped = time.Now()
+			l.running, l.stopped = false, time.Now()
 			return false, nil
 		}
 	}
@@ -458,7 +428,7 @@ func (l *lldb) hit(th lldbThread) error {
 			}
 		case !told && b.point.names(th.frames[0].Function):
 			b.point.found = true
-			moved, err := l.beyondPrologue(place, b, th)
+			moved, err := l.beyondPrologue(place, b, &th)
 			if err != nil {
 				return err
 			}
@@ -477,13 +447,14 @@ var (
 
 // beyondPrologue moves a breakpoint that lldb has left at a function's first instruction, as it does where the function is one line. Where arguments are
 // kept in memory, which code that was not optimised does, they are not there yet. gdb goes to the second entry of the line table, too.
-func (l *lldb) beyondPrologue(place string, b *lldbBreakpoint, th lldbThread) (moved bool, err error) {
+func (l *lldb) beyondPrologue(place string, b *lldbBreakpoint, th *lldbThread) (moved bool, err error) {
 	f := th.frames[0]
 	if f.Offset != 0 || len(th.args) == 0 || l.trusted[place] {
 		return false, nil
 	}
 	if !th.selected {
-		// It is not selected now: lldb prints that on a thread of its own, and lldb 14 is then in its own way for ever.
+		// It is not selected now: lldb prints that on a thread of its own, and lldb 14 is then in its own way for ever. One that is will come.
+		th.args = nil
 		return false, nil
 	}
 	said, err := l.do("frame variable --location --no-locals")
@@ -537,19 +508,23 @@ func (l *lldb) missing() error {
 	return err
 }
 
-// exited tells of the end. lldb says a number, and after it the words that the signal of that number has, if it was one.
+// exited tells of the end.
 func (l *lldb) exited() {
-	m := lldbExited.FindStringSubmatch(l.ended)
-	l.exit("exit status " + m[1])
+	result := l.port.ended()
+	if result == "" {
+		result = "exit status " + lldbExited.FindStringSubmatch(l.ended)[1]
+	}
+	l.exit(result)
 }
 
 // leave stops the process, takes the breakpoints out, and detaches.
 func (l *lldb) leave() error {
-	said, err := l.do("process interrupt")
-	if err != nil {
-		return err
-	}
-	if why := complaint(said); why == "" {
+	if l.running {
+		// An error is that it has stopped by itself: that is told as any stop. Asked anything while it prints that, lldb 14 can get in its own way for ever.
+		said, err := l.do("process interrupt")
+		if err != nil {
+			return err
+		}
 		ended, err := l.await(said)
 		if err != nil {
 			return err
@@ -562,7 +537,9 @@ func (l *lldb) leave() error {
 	if err := l.look(); err != nil { // what it stopped for meanwhile is told, too
 		return err
 	}
+	var said []string
 	for _, command := range []string{"breakpoint delete --force", "process detach"} {
+		var err error
 		if said, err = l.do(command); err != nil {
 			return err
 		}
