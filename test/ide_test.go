@@ -527,12 +527,12 @@ func TestIDEUsage(t *testing.T) {
 		flags []string
 	}{
 		`no set of breakpoints is called "start"; there are startup, syscalls, epoll, listeners`: {2, []string{"gdb", "--breakpoints", "start"}},
-		"--port: address 2159: missing port in address":                               {2, []string{"gdb", "--port", "2159"}},
-		"name either --pod-build-id or --status":                                      {2, []string{"lldb", "--pod-build-id", "00", "--status", "-"}},
-		`"/a=" is not FROM=TO`:                                                        {2, []string{"lldb", "--elf", standin(t), "--source-map", "/a="}},
-		"no such file":                                                                {1, []string{"vscode", "--elf", missing}},
-		"find prepared symbols: open " + missing:                                      {1, []string{"vscode", "--symbols", missing}},
-		"it is not a launch.json":                                                     {1, []string{"vscode", "--elf", standin(t), "--merge", fixture(t, "BENCHMARKS.json")}},
+		"--port: address 2159: missing port in address":                                          {2, []string{"gdb", "--port", "2159"}},
+		"name either --pod-build-id or --status":                                                 {2, []string{"lldb", "--pod-build-id", "00", "--status", "-"}},
+		`"/a=" is not FROM=TO`:                                                                   {2, []string{"lldb", "--elf", standin(t), "--source-map", "/a="}},
+		"no such file":                                                                           {1, []string{"vscode", "--elf", missing}},
+		"find prepared symbols: open " + missing:                                                 {1, []string{"vscode", "--symbols", missing}},
+		"it is not a launch.json":                                                                {1, []string{"vscode", "--elf", standin(t), "--merge", fixture(t, "BENCHMARKS.json")}},
 	} {
 		out, code := runAny(t, append([]string{kubectlCLI(t), "ide"}, c.flags...)...)
 		if code != c.code || strings.Count(out, "\n") != 1 || !strings.HasPrefix(out, "envoyshim: ") {

@@ -73,10 +73,7 @@ func (w *text) Event(e observe.Event) error {
 	case observe.Exit:
 		w.line(e, e.Result)
 	case observe.End:
-		w.missing = e.Lost
-		if e.Text != "" {
-			fmt.Fprintf(w.out, "# %s\n", e.Text)
-		}
+		w.missing = e.Lost // its Text is an error
 	}
 	return w.out.Flush()
 }
@@ -88,7 +85,7 @@ func (w *text) Flush() error {
 
 func (w *text) count(e observe.Event) {
 	if !w.begun && e.Kind != observe.Begin {
-		w.begun, w.first = true, e.Time
+		w.begun, w.first = true, max(0, e.Time-e.Stopped)
 	}
 	w.last = max(w.last, e.Time)
 	w.stood += e.Stopped
