@@ -25,6 +25,7 @@ type commands struct {
 	Wait       waitCommand        `cmd:"" help:"Wait until a process of a pod is held, attached, running or exited."`
 	Disconnect disconnectCommand  `cmd:"" help:"Drop the debugger attached in a pod; back to held."`
 	Doctor     doctorCommand      `cmd:"" help:"Tell what would stop a debugger in a pod or on a node, and the cure."`
+	Profile    profileCommand     `cmd:"" help:"Profiles of a start: sampled in a pod, or converted from perf record."`
 	Stdio      stdioCommand       `cmd:"" help:"Connect standard input and output to the debug port in a pod."`
 	Connect    connectCommand     `cmd:"" help:"Give debuggers on this machine a port that leads to a debug port elsewhere."`
 	Completion command.Completion `cmd:"" help:"Print the completion of a shell: bash, zsh or fish."`

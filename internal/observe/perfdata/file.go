@@ -45,6 +45,16 @@ type file struct {
 
 const endless = math.MaxInt64
 
+// Recognise reports that a file begins as those of perf record do.
+func Recognise(start []byte) bool {
+	for _, magic := range []string{"PERFILE2", "2ELIFREP", "PERFFILE"} {
+		if string(start) == magic {
+			return true
+		}
+	}
+	return false
+}
+
 // open reads the header. When it has no error, there may be one by which something about the records is missing (incomplete).
 func open(in io.Reader) (f *file, incomplete error, err error) {
 	head := make([]byte, headerSize)

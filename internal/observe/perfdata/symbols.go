@@ -35,7 +35,7 @@ func (o Options) elf(m *mapping) string {
 		if path == "" || path == m.File && !strings.HasPrefix(path, "/") {
 			continue
 		}
-		if at, err := os.Stat(path); err != nil || !at.Mode().IsRegular() { // a name in the file may be that of anything
+		if at, err := os.Stat(path); err != nil || !at.Mode().IsRegular() || at.Size() == 0 { // the name may be that of anything, even in /proc
 			continue
 		}
 		info, err := elfinfo.Read(path)
