@@ -16,6 +16,7 @@ FIXTURES := bin/test/standin bin/test/standin-static bin/test/standin-bazel bin/
 	bin/test/gorecover bin/test/crowd-musl bin/test/catcher bin/test/adminport bin/test/envoyshim-enter bin/test/goprog-arm64 bin/test/guest.test
 	bin/test/gorecover bin/test/burn bin/test/burn-nofp bin/test/crowd-musl bin/test/catcher bin/test/envoyshim-enter bin/test/goprog-arm64 bin/test/guest.test
 	bin/test/gorecover bin/test/burn bin/test/burn-nofp bin/test/burn-static bin/test/crowd-musl bin/test/catcher bin/test/envoyshim-enter bin/test/goprog-arm64 bin/test/guest.test
+	bin/test/gorecover bin/test/shares bin/test/libplugin.so bin/test/crowd-musl bin/test/catcher bin/test/envoyshim-enter bin/test/goprog-arm64 bin/test/guest.test
 ARM64_FIXTURES := $(addprefix bin/arm64/test/,probe parent crash hear gocrowd guest.test dlv)
 BENCH_FIXTURES := bin/test/bench-execve bin/test/bench-goexec bin/test/bench-goheart bin/test/heartbeat
 
@@ -123,6 +124,15 @@ bin/test/deny: test/fixtures/deny.c
 bin/test/crowd bin/test/tally bin/test/crash bin/test/hear bin/test/storm: bin/test/%: test/fixtures/%.c
 	@mkdir -p $(@D)
 	gcc -g -O0 -Wall -o $@ $< -pthread
+
+# With frame pointers, as the kernel follows them.
+bin/test/shares: test/fixtures/shares.cc
+	@mkdir -p $(@D)
+	g++ -g -O1 -fno-omit-frame-pointer -fno-optimize-sibling-calls -Wall -o $@ $< -pthread -ldl
+
+bin/test/libplugin.so: test/fixtures/plugin.c
+	@mkdir -p $(@D)
+	gcc -g -O1 -fno-omit-frame-pointer -fno-optimize-sibling-calls -Wall -shared -fPIC -o $@ $<
 
 # With another libc than the debug servers'.
 bin/test/crowd-musl: test/fixtures/crowd.c

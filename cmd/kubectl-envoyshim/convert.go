@@ -112,12 +112,12 @@ func (c *convertCommand) convert(in input, name string) (*profile.Profile, error
 func (c *convertCommand) options() perfdata.Options {
 	o := perfdata.Options{ELF: c.ELF, Kallsyms: c.Kallsyms}
 	if c.Symbols != "" {
-		o.Find = func(buildID string) string {
-			path, err := symbols.Find(c.Symbols, buildID)
+		o.Find = func(buildID string) []string {
+			elf, err := symbols.Find(c.Symbols, buildID)
 			if err != nil {
-				return ""
+				return nil
 			}
-			return path
+			return []string{symbols.DebugInformation(elf), elf}
 		}
 	}
 	if home, err := os.UserHomeDir(); err == nil {

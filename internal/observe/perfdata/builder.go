@@ -108,7 +108,7 @@ func (b *builder) mapped(r record, c *cursor) {
 		c.u64() // protection, flags
 		if r.misc&miscBuildID != 0 {
 			m.inode = 0
-			if b := id.take(buildIDRoom); len(b) > 0 {
+			if b := id.take(buildIDRoom); len(b) > 0 && b[0] >= minBuildID {
 				m.BuildID = hex.EncodeToString(b[4:][:min(int(b[0]), maxBuildID)])
 			}
 			m.fixed = m.BuildID != ""

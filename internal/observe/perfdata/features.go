@@ -84,6 +84,7 @@ func (f *file) eventNames(c *cursor) {
 const (
 	buildIDRoom = 24
 	miscIDSize  = 1 << 15 // the room's 21st byte is the build-id's size
+	minBuildID  = 2
 	maxBuildID  = 20
 )
 
@@ -107,12 +108,12 @@ func (f *file) buildID(misc uint16, body []byte) {
 	c.u32()
 	room := c.take(buildIDRoom)
 	name := c.text()
-	if c.short || name == "" {
-		return
-	}
 	size := maxBuildID
-	if misc&miscIDSize != 0 {
+	if misc&miscIDSize != 0 && len(room) > maxBuildID {
 		size = min(int(room[maxBuildID]), maxBuildID)
+	}
+	if c.short || name == "" || size < minBuildID {
+		return
 	}
 	if f.about.buildIDs == nil {
 		f.about.buildIDs = map[string]string{}

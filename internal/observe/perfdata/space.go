@@ -1,6 +1,8 @@
 package perfdata
 
 import (
+	"slices"
+
 	"github.com/envoyshim/envoyshim/internal/observe/profile"
 )
 
@@ -47,6 +49,9 @@ func (s *space) find(address uint64) *mapping {
 	s.known[address] = f
 	return f.at
 }
+
+// has reports that a mapping is one of the space's own.
+func (s *space) has(m *mapping) bool { return slices.Contains(s.mapped, m) }
 
 func lastAt(mapped []*mapping, address uint64) *mapping {
 	for i := len(mapped) - 1; i >= 0; i-- {

@@ -1,11 +1,14 @@
 package perfdata
 
 import (
+	"debug/elf"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/ianlancetaylor/demangle"
 
 	"github.com/envoyshim/envoyshim/internal/elfinfo"
 	"github.com/envoyshim/envoyshim/internal/observe/profile"
@@ -13,55 +16,67 @@ import (
 
 // Options say where names come from.
 type Options struct {
-	ELF      string                      // a file, perhaps of another path than the recorded one
-	Find     func(buildID string) string // a file of a build-id elsewhere, "": none; may be nil
-	Kallsyms string                      // of the kernel that was recorded; ""; that which perf has kept
-	Cache    string                      // where perf keeps files by build-id (buildid.dir, ~/.debug); "": nowhere
+	ELF      string                        // a file, perhaps of another path than the recorded one
+	Find     func(buildID string) []string // files of a build-id elsewhere, ELF or separate debug files; may be nil
+	Kallsyms string                        // of the kernel that was recorded; "": that which perf has kept
+	Cache    string                        // where perf keeps files by build-id (buildid.dir, ~/.debug); "": nowhere
 }
 
-// elf returns the file with the symbols of a mapping, by its build-id. Without one the file at its path is taken when it is the same file.
-func (o Options) elf(m *mapping) string {
+// debugDirectory is where distributions have separate debug files, by build-id (gdb's manual, "Separate Debug Files").
+const debugDirectory = "/usr/lib/debug"
+
+// files are those with the symbols of a mapping, by its build-id, those with more symbols first. Where perf has not noted one, as in a pipe, it is
+// that of the file at the mapping's path, when that is still the same file.
+func (o Options) files(m *mapping) []string {
+	if m.BuildID == "" {
+		if same := strings.HasPrefix(m.File, "/") && (m.inode == 0 || sameInode(m.File, m.inode)); same {
+			m.BuildID = buildID(m.File)
+		}
+	}
+	if m.BuildID == "" {
+		if o.ELF != "" && filepath.Base(o.ELF) == filepath.Base(m.File) {
+			return []string{o.ELF}
+		}
+		return nil
+	}
 	candidates := []string{o.ELF}
-	if m.BuildID != "" && o.Find != nil {
-		candidates = append(candidates, o.Find(m.BuildID))
+	if o.Find != nil {
+		candidates = append(candidates, o.Find(m.BuildID)...)
 	}
-	candidates = append(candidates, m.File)
-	if m.BuildID != "" && o.Cache != "" {
-		for _, name := range []string{"elf", "vdso"} {
-			candidates = append(candidates, o.cached(m.BuildID, name))
-		}
+	candidates = append(candidates, byBuildID(debugDirectory, m.BuildID)+".debug")
+	if strings.HasPrefix(m.File, "/") {
+		candidates = append(candidates, m.File)
 	}
-	for _, path := range candidates {
-		if path == "" || path == m.File && !strings.HasPrefix(path, "/") {
-			continue
-		}
-		if at, err := os.Stat(path); err != nil || !at.Mode().IsRegular() || at.Size() == 0 { // the name may be that of anything, even in /proc
-			continue
-		}
-		info, err := elfinfo.Read(path)
-		switch {
-		case err != nil:
-		case m.BuildID != "" && info.BuildID == m.BuildID:
-			return path
-		case m.BuildID != "":
-		case path == m.File && (m.inode == 0 || sameInode(path, m.inode)), path == o.ELF && filepath.Base(path) == filepath.Base(m.File):
-			return path
-		}
+	if o.Cache != "" {
+		kept := byBuildID(o.Cache, m.BuildID)
+		candidates = append(candidates, filepath.Join(kept, "elf"), filepath.Join(kept, "vdso"))
 	}
-	return ""
+	return slices.DeleteFunc(candidates, func(path string) bool { return buildID(path) != m.BuildID })
 }
 
-// cached is where perf keeps something of a build-id (perf-buildid-cache(1)).
-func (o Options) cached(buildID, name string) string {
-	return filepath.Join(o.Cache, ".build-id", buildID[:2], buildID[2:], name)
+// buildID is that of an ELF file; "": it is none, or has none. The name may be that of anything, even in /proc.
+func buildID(path string) string {
+	if at, err := os.Stat(path); err != nil || !at.Mode().IsRegular() || at.Size() == 0 {
+		return ""
+	}
+	info, err := elfinfo.Read(path)
+	if err != nil || len(info.BuildID) < 2*minBuildID {
+		return ""
+	}
+	return info.BuildID
+}
+
+// byBuildID is a file or directory of a build-id, in the layout that gdb and perf share.
+func byBuildID(directory, buildID string) string {
+	return filepath.Join(directory, ".build-id", buildID[:2], buildID[2:])
 }
 
 // kallsyms reads that of the kernel.
 func (o Options) kallsyms(kernel []*mapping) ([]kernelSymbol, error) {
 	path := o.Kallsyms
 	if n := slices.IndexFunc(kernel, func(m *mapping) bool { return strings.HasPrefix(m.File, profile.Kernel) }); path == "" && n >= 0 && o.Cache != "" {
-		if m := kernel[n]; len(m.BuildID) > 2 {
-			path = o.cached(m.BuildID, "kallsyms")
+		if m := kernel[n]; m.BuildID != "" {
+			path = filepath.Join(byBuildID(o.Cache, m.BuildID), "kallsyms")
 		}
 	}
 	if path == "" {
@@ -89,15 +104,79 @@ func (o Options) kallsyms(kernel []*mapping) ([]kernelSymbol, error) {
 func (b *builder) name(o Options) error {
 	kallsyms, err := o.kallsyms(b.mappings)
 	b.nameKernel(kallsyms)
-	number := map[*profile.Mapping]int{}
-	for i := range b.profile.Mappings {
-		number[&b.profile.Mappings[i]] = i
+	at := make([][]int, len(b.mappings))
+	for i, l := range b.profile.Locations {
+		if l.Mapping != profile.NoMapping && l.Function == "" {
+			at[l.Mapping] = append(at[l.Mapping], i)
+		}
 	}
-	b.profile.Symbolise(func(m *profile.Mapping) string { return o.elf(b.mappings[number[m]]) })
+	for i, m := range b.mappings {
+		if len(at[i]) > 0 && !b.machine.kernel.has(m) {
+			files := o.files(m)
+			b.profile.Mappings[i].BuildID = m.BuildID
+			b.nameFunctions(&b.profile.Mappings[i], at[i], files)
+		}
+	}
 	if line := b.nameless(); line != "" {
 		b.profile.Comments = append(b.profile.Comments, line)
 	}
 	return err
+}
+
+// nameFunctions names those of a mapping from its files.
+func (b *builder) nameFunctions(m *profile.Mapping, locations []int, files []string) {
+	segments := loaded(files)
+	byAddress := map[uint64][]int{}
+	var addresses []uint64
+	for _, i := range locations {
+		offset := b.profile.Locations[i].Address - m.Start + m.Offset
+		for _, s := range segments {
+			if s.Off <= offset && offset-s.Off < s.Filesz {
+				a := offset - s.Off + s.Vaddr
+				addresses, byAddress[a] = append(addresses, a), append(byAddress[a], i)
+				break
+			}
+		}
+	}
+	for _, path := range files {
+		found, err := elfinfo.Functions(path, "", addresses)
+		if err != nil {
+			continue
+		}
+		m.Symbols = true
+		for a, symbol := range found {
+			for _, i := range byAddress[a] {
+				l := &b.profile.Locations[i]
+				if l.Function = demangle.Filter(symbol.Name); l.Function != symbol.Name {
+					l.System = symbol.Name
+				}
+			}
+		}
+		addresses = slices.DeleteFunc(addresses, func(a uint64) bool { _, named := found[a]; return named })
+	}
+}
+
+// loaded are the segments that are mapped (PT_LOAD, elf(5)), as the first of the files tells it that has their content: separate debug files do not.
+func loaded(files []string) []elf.ProgHeader {
+	for _, path := range files {
+		e, err := elf.Open(path)
+		if err != nil {
+			continue
+		}
+		var all []elf.ProgHeader
+		content := false
+		for _, s := range e.Progs {
+			if s.Type == elf.PT_LOAD {
+				all = append(all, s.ProgHeader)
+				content = content || s.Flags&elf.PF_X != 0 && s.Filesz > 0
+			}
+		}
+		_ = e.Close()
+		if content {
+			return all
+		}
+	}
+	return nil
 }
 
 // nameless tells which files' symbols were not found.
