@@ -235,6 +235,9 @@ fuzz: build
 	go test -run '^$$' -fuzz FuzzPlatform -fuzztime 30s -fuzzminimizetime 10x ./internal/debugserver
 	go test -run '^$$' -fuzz FuzzRequests -fuzztime 30s -fuzzminimizetime 10x ./internal/delve/server
 	go test -run '^$$' -fuzz FuzzRead -fuzztime 30s -fuzzminimizetime 10x ./internal/elfinfo
+	go test -run '^$$' -fuzz FuzzRead -fuzztime 30s -fuzzminimizetime 10x ./internal/observe/perfdata
+	go test -run '^$$' -fuzz FuzzConvert -fuzztime 30s -fuzzminimizetime 10x ./internal/observe/perfdata
+	go test -run '^$$' -fuzz FuzzNames -fuzztime 30s -fuzzminimizetime 10x ./internal/observe/flamegraph
 	go test -run '^$$' -fuzz FuzzCallFrameInformation -fuzztime 30s -fuzzminimizetime 10x ./internal/backtrace
 	go test -run '^$$' -fuzz FuzzInject -fuzztime 30s -fuzzminimizetime 10x ./images/manifest
 	go test -run '^$$' -fuzz FuzzRecognise -fuzztime 30s -fuzzminimizetime 10x ./launcher

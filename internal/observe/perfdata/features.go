@@ -133,7 +133,7 @@ func (f *file) features(at int64, present []uint64) error {
 		if present[number/64]&(1<<(number%64)) == 0 {
 			continue
 		}
-		entry, err := f.read(at, sectionSize, "the place of a feature of the header")
+		entry, err := f.read(uint64(at), sectionSize, "the place of a feature of the header")
 		if err != nil {
 			note(err)
 			break
@@ -142,7 +142,7 @@ func (f *file) features(at int64, present []uint64) error {
 		s := parseSection(entry, f.order)
 		switch number {
 		case featureBuildID, featureHostname, featureOSRelease, featureVersion, featureArch, featureCmdline, featureEventDesc, featureClockData:
-			b, err := f.read(int64(s.offset), s.size, "a feature of the header")
+			b, err := f.read(s.offset, s.size, "a feature of the header")
 			if err != nil {
 				note(err)
 				continue

@@ -104,13 +104,13 @@ func broken(err error, offset int64, format string, args ...any) error {
 }
 
 // read returns a part of the file, which is what.
-func (f *file) read(at int64, size uint64, what string) ([]byte, error) {
-	if at < 0 || size > math.MaxInt64-uint64(at) {
-		return nil, malformed(at, "%s of %d bytes", what, size)
+func (f *file) read(at, size uint64, what string) ([]byte, error) {
+	if at > math.MaxInt64 || size > math.MaxInt64-at {
+		return nil, malformed(0, "the header tells of %s of %d bytes at %#x,", what, size, at)
 	}
-	b, err := io.ReadAll(io.NewSectionReader(f.random, at, int64(size)))
+	b, err := io.ReadAll(io.NewSectionReader(f.random, int64(at), int64(size)))
 	if err == nil && uint64(len(b)) < size {
-		err = malformed(at+int64(len(b)), "the file ends: %s of %d bytes was expected from offset %#x,", what, size, at)
+		err = malformed(int64(at)+int64(len(b)), "the file ends: %s of %d bytes was expected from offset %#x,", what, size, at)
 	}
 	return b, err
 }
@@ -120,7 +120,7 @@ func (f *file) header(head []byte) (incomplete, err error) {
 	if size < attrSize+sectionSize {
 		return nil, malformed(16, "an event in %d bytes, not %d or more", size, attrSize+sectionSize)
 	}
-	all, err := f.read(int64(attrs.offset), attrs.size, "the list of events")
+	all, err := f.read(attrs.offset, attrs.size, "the list of events")
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +153,7 @@ func (f *file) listed(b []byte, offset int64) error {
 		return malformed(offset, "an event's attributes are larger than the %d bytes for it", len(b))
 	}
 	where := parseSection(rest, f.order)
-	ids, err := f.read(int64(where.offset), where.size, "an event's numbers")
+	ids, err := f.read(where.offset, where.size, "an event's numbers")
 	if err != nil {
 		return err
 	}
