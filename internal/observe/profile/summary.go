@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 )
@@ -17,11 +18,13 @@ type Summary struct {
 	Duration time.Duration `json:"duration_ns"`
 	CPU      time.Duration `json:"cpu_ns"`
 	OffCPU   time.Duration `json:"offcpu_ns,omitempty"`
-	Top      []Share       `json:"top"` // by what was spent in the function itself
+	Type     ValueType     `json:"type"`  // what Total and Top are of: the profile's default
+	Total    int64         `json:"total"` // of all samples
+	Top      []Share       `json:"top"`   // by what was spent in the function itself
 	Comments []string      `json:"comments,omitempty"`
 }
 
-// A Share is what one function has of the CPU time.
+// A Share is what one function has of the total.
 type Share struct {
 	Function string  `json:"function"`
 	File     string  `json:"file,omitempty"` // the ELF
@@ -35,7 +38,10 @@ const Top = 10
 // Summarise sums a Profile up.
 func (p *Profile) Summarise() Summary {
 	s := Summary{Duration: p.Duration, Comments: p.Comments, Top: []Share{}}
-	samples, cpu, offCPU := p.Value(Samples.Type), p.Value(CPU.Type), p.Value(OffCPU.Type)
+	cpu, offCPU, shown := p.Value(CPU.Type), p.Value(OffCPU.Type), p.shown()
+	if shown >= 0 {
+		s.Type = p.Types[shown]
+	}
 	threads := map[int]bool{}
 	type function struct{ name, file string }
 	flat, total := map[function]int64{}, map[function]int64{}
@@ -55,19 +61,24 @@ func (p *Profile) Summarise() Summary {
 			}
 			return sample.Values[i]
 		}
-		s.Samples += value(samples)
+		for i, t := range p.Types {
+			if t.Type == Samples.Type || strings.HasSuffix(t.Type, "_"+Samples.Type) { // one each of several events
+				s.Samples += value(i)
+			}
+		}
 		s.CPU += time.Duration(value(cpu))
 		s.OffCPU += time.Duration(value(offCPU))
-		if value(cpu) == 0 || len(sample.Stack) == 0 {
+		s.Total += value(shown)
+		if value(shown) == 0 || len(sample.Stack) == 0 {
 			continue
 		}
-		flat[at(sample.Stack[0])] += value(cpu)
+		flat[at(sample.Stack[0])] += value(shown)
 		once := map[function]bool{}
 		for _, n := range sample.Stack {
 			once[at(n)] = true
 		}
 		for f := range once {
-			total[f] += value(cpu)
+			total[f] += value(shown)
 		}
 	}
 	s.Threads = len(threads)
@@ -75,14 +86,32 @@ func (p *Profile) Summarise() Summary {
 		return cmp.Or(cmp.Compare(flat[b], flat[a]), cmp.Compare(a.name, b.name))
 	})
 	for _, f := range top[:min(Top, len(top))] {
-		s.Top = append(s.Top, Share{f.name, f.file, float64(flat[f]) / float64(s.CPU), float64(total[f]) / float64(s.CPU)})
+		s.Top = append(s.Top, Share{f.name, f.file, float64(flat[f]) / float64(s.Total), float64(total[f]) / float64(s.Total)})
 	}
 	return s
 }
 
+// shown is the position of the type that is shown unless another is asked for, or -1.
+func (p *Profile) shown() int {
+	for _, typ := range []string{p.Default, CPU.Type} {
+		if n := p.Value(typ); typ != "" && n >= 0 {
+			return n
+		}
+	}
+	return len(p.Types) - 1
+}
+
 // Write writes the summary as text.
 func (s Summary) Write(w io.Writer) error {
-	fmt.Fprintf(w, "%d samples of %d threads in %s: %s on a CPU", s.Samples, s.Threads, s.Duration.Round(time.Millisecond), s.CPU.Round(time.Millisecond))
+	fmt.Fprintf(w, "%d samples of %d threads in %s: ", s.Samples, s.Threads, s.Duration.Round(time.Millisecond))
+	switch {
+	case s.CPU > 0 || s.Type == CPU:
+		fmt.Fprintf(w, "%s on a CPU", s.CPU.Round(time.Millisecond))
+	case s.Type.Unit == CPU.Unit:
+		fmt.Fprintf(w, "%s of %s", time.Duration(s.Total).Round(time.Millisecond), s.Type.Type)
+	default:
+		fmt.Fprintf(w, "%d %s", s.Total, s.Type.Type)
+	}
 	if s.OffCPU > 0 {
 		fmt.Fprintf(w, ", %s off", s.OffCPU.Round(time.Millisecond))
 	}
