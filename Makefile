@@ -242,6 +242,7 @@ fuzz: build
 	go test -run '^$$' -fuzz FuzzInject -fuzztime 30s -fuzzminimizetime 10x ./images/manifest
 	go test -run '^$$' -fuzz FuzzRecognise -fuzztime 30s -fuzzminimizetime 10x ./launcher
 	go test -run '^$$' -fuzz FuzzReadDAP -fuzztime 30s -fuzzminimizetime 10x ./launcher
+	go test -run '^$$' -fuzz FuzzLines -fuzztime 30s -fuzzminimizetime 10x ./internal/observe/accesslog
 
 lint:
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
