@@ -243,6 +243,7 @@ fuzz: build
 	go test -run '^$$' -fuzz FuzzRecognise -fuzztime 30s -fuzzminimizetime 10x ./launcher
 	go test -run '^$$' -fuzz FuzzReadDAP -fuzztime 30s -fuzzminimizetime 10x ./launcher
 	go test -run '^$$' -fuzz FuzzLines -fuzztime 30s -fuzzminimizetime 10x ./internal/observe/accesslog
+	go test -run '^$$' -fuzz FuzzParse -fuzztime 30s -fuzzminimizetime 10x ./internal/observe/telemetry
 
 lint:
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"

@@ -24,6 +24,7 @@ type commands struct {
 	Resume     resumeCommand      `cmd:"" help:"Let a held process of a pod run."`
 	Wait       waitCommand        `cmd:"" help:"Wait until a process of a pod is held, attached, running or exited."`
 	AccessLog  accesslogCommand   `cmd:"" name:"accesslog" help:"Explain the failures in an access log of Envoy: whose fault, and what to look at."`
+	Telemetry  telemetryCommand   `cmd:"" help:"Tell by its metrics what moved while Envoy started, and what is wrong."`
 	Disconnect disconnectCommand  `cmd:"" help:"Drop the debugger attached in a pod; back to held."`
 	Doctor     doctorCommand      `cmd:"" help:"Tell what would stop a debugger in a pod or on a node, and the cure."`
 	Profile    profileCommand     `cmd:"" help:"Profiles of a start: sampled in a pod, or converted from perf record."`

@@ -11,6 +11,8 @@
 //	Way         way.go          a debugger's way to a process: found anew for each client
 //	Follow      follow.go       what becomes of the pod meanwhile
 //	NodeWay     nodeway.go      the same by a node agent, agent.go, for a stock image; pods.go which pods there are, post.go what is said there
+//	Metrics     metrics.go      what a pod exposes to Prometheus
+//	Command     command.go      a command of envoyshim in a container, with its streams and its exit status
 //	Limits      limits.go       what of a pod's spec ends a hold
 //
 // It builds on Linux, macOS and Windows.

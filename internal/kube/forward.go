@@ -114,9 +114,16 @@ func open(conn httpstream.Connection, port int) (*forwarded, error) {
 // complaint shortens what a runtime says of a connection that it could not make.
 func complaint(port int, said string) error {
 	if strings.Contains(said, "connection refused") {
-		return fmt.Errorf("nothing listens on port %d of the pod: nothing is held there, or mode pause, which has no port, or another port (--port)", port)
+		return refused{port}
 	}
 	return errors.New(oneLine(said))
+}
+
+// refused is the error of a port that nobody listens on.
+type refused struct{ port int }
+
+func (r refused) Error() string {
+	return fmt.Sprintf("nothing listens on port %d of the pod: nothing is held there, or mode pause, which has no port, or another port (--port)", r.port)
 }
 
 func (f *forwarded) CloseWrite() error { return f.Stream.Close() }
