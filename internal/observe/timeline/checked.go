@@ -1,0 +1,27 @@
+package timeline
+
+import (
+	"strconv"
+	"time"
+)
+
+// checked tells when pilot-agent's readiness checks said yes.
+func (a *assembly) checked() {
+	asked := map[int]time.Duration{} // by port, when it last was not ready
+	done := map[int]bool{}
+	for _, p := range a.Probes {
+		at := a.elapsed(p.Answered)
+		since, before := asked[p.Port]
+		switch {
+		case done[p.Port]:
+		case !p.Ready:
+			asked[p.Port] = a.elapsed(p.Asked)
+		case before:
+			done[p.Port] = true
+			a.between(AgentReady, strconv.Itoa(p.Port), Pilot, "/healthz/ready", since, at)
+		default:
+			done[p.Port] = true
+			a.note("it is not known when port %d said ready: it did at the first look, %s after the exec", p.Port, short(a.on(at)))
+		}
+	}
+}

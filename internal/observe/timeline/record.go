@@ -1,0 +1,59 @@
+package timeline
+
+import (
+	"time"
+
+	"github.com/envoyshim/envoyshim/internal/observe"
+	"github.com/envoyshim/envoyshim/internal/observe/admin"
+)
+
+// A Record is all that was seen of one start. Times that this program took have Go's monotonic reading, and are believed more than those that
+// others tell by the wall clock.
+type Record struct {
+	PID     int
+	Exe     string
+	Args    []string
+	BuildID string
+
+	Since     time.Time       // the begin of the watch
+	Started   time.Time       // of the process, from /proc: a clock tick's precision; the exec may have been later
+	History   []Transition    // the supervisor's; empty without one
+	Events    []observe.Event // the tracer's; empty when the start was not watched
+	Begun     time.Time       // when the first of them came
+	AdminAddr string          // "" when no admin port was found
+	Snapshots []Snapshot
+	Log       []admin.XDSEvent // what Envoy's log tells of xDS; empty when nobody gave it
+	Probes    []Probe
+	Stops     []Stop
+	Until     time.Time // the end of the watch
+	Notes     []string  // of whoever made the record
+}
+
+// A Transition is what the supervisor did, or saw, with the process.
+type Transition struct {
+	Time   time.Time // differences are those of the monotonic clock
+	What   string    // exec, held, attached, detached, resumed
+	By     string    // of attached: which debugger, or trace, or profile; of detached: how it went; of resumed: what let it run
+	Client string    // of attached: its address
+}
+
+// A Snapshot is what the admin port answered, at first and at last.
+type Snapshot struct {
+	Answered time.Time // at first
+	Asked    time.Time // at last
+	Full     bool      // XDS was asked for, too
+	admin.Snapshot
+}
+
+// A Probe is what a readiness check answered.
+type Probe struct {
+	Asked, Answered time.Time
+	Port            int
+	Ready           bool
+}
+
+// A Stop is a time that the process was seen standing still (state T or t of proc_pid_stat(5)) while nobody of ours held it.
+type Stop struct {
+	From, To time.Time
+	Tracer   int // the pid of the debugger, 0 for job control
+}
