@@ -1,0 +1,98 @@
+package timeline
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/envoyshim/envoyshim/internal/procfs"
+)
+
+// An Agent is the pilot-agent that has started an Envoy.
+type Agent struct {
+	PID   int
+	Ports []int // where it says, at /healthz/ready, whether Envoy is ready: by a listener of Envoy's, and its own
+}
+
+// The ports unless the agent is told otherwise (https://istio.io/latest/docs/ops/deployment/application-requirements/).
+const (
+	readyPort  = 15021
+	statusPort = 15020
+)
+
+// status finds the agent's own port in PROXY_CONFIG, which is YAML or JSON (istio.mesh.v1alpha1.ProxyConfig).
+var status = regexp.MustCompile(`"?\bstatusPort"?\s*:\s*(\d+)`)
+
+// FindAgent looks whether the parent of a process is a pilot-agent. One in another network namespace than ours cannot be asked.
+func FindAgent(pid int) (a Agent, err error) {
+	st, err := procfs.ReadStat(pid)
+	if err != nil || procfs.Comm(st.PPID) != "pilot-agent" {
+		return a, err
+	}
+	here, err1 := os.Readlink("/proc/self/ns/net")
+	there, err2 := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", st.PPID))
+	if err1 != nil || err2 != nil || here != there {
+		return a, fmt.Errorf("pilot-agent (process %d) is not asked: it is in another network namespace; run this in its container", st.PPID)
+	}
+	ready, own := readyPort, statusPort
+	for _, e := range procfs.Environ(st.PPID) {
+		name, value, _ := strings.Cut(e, "=")
+		switch name {
+		case "ENVOY_STATUS_PORT":
+			if n, err := strconv.Atoi(value); err == nil {
+				ready = n
+			}
+		case "PROXY_CONFIG":
+			if m := status.FindStringSubmatch(value); m != nil {
+				own, _ = strconv.Atoi(m[1])
+			}
+		}
+	}
+	return Agent{st.PPID, []int{ready, own}}, nil
+}
+
+// checkAgent asks the agent until all of its ports say ready.
+func (w *Watch) checkAgent(ctx context.Context) {
+	unready := w.Agent.Ports
+	for ctx.Err() == nil && len(unready) > 0 {
+		var still []int
+		for _, port := range unready {
+			asked := time.Now()
+			ready := isReady(ctx, port)
+			if ctx.Err() != nil && !ready {
+				return
+			}
+			w.do(func(r *Record) {
+				r.Probes = append(r.Probes, Probe{Asked: asked, Answered: time.Now(), Port: port, Ready: ready})
+			})
+			if !ready {
+				still = append(still, port)
+			}
+		}
+		if unready = still; len(unready) > 0 {
+			w.pause(ctx)
+		}
+	}
+}
+
+// isReady asks as the kubelet does. That takes no more of HTTP than a line, and net/http would double the program of pods.
+func isReady(ctx context.Context, port int) bool {
+	ctx, done := context.WithTimeout(ctx, time.Second)
+	defer done()
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })()
+	fmt.Fprintf(conn, "GET /healthz/ready HTTP/1.1\r\nHost: localhost:%d\r\nConnection: close\r\n\r\n", port)
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	f := strings.Fields(line)
+	return err == nil && len(f) > 1 && strings.HasPrefix(f[0], "HTTP/1.") && f[1] == "200"
+}
