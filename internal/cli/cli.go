@@ -25,6 +25,9 @@ type commands struct {
 
 	Trace   traceCommand   `cmd:"" help:"Trace the calls of a start."`
 	Profile profileCommand `cmd:"" group:"Seeing a start:" help:"Sample all threads from the first instruction on, and write a profile for pprof."`
+	Trace    traceCommand    `cmd:"" help:"Trace the calls of a start."`
+	Profile  profileCommand  `cmd:"" help:"Profile a start."`
+	Timeline timelineCommand `cmd:"" help:"Tell the phases of one start of Envoy, and how long each took."`
 
 	Find   findCommand   `cmd:"" group:"On the node, with the image unchanged:" help:"Find processes by pod, container, command name or executable."`
 	Catch  catchCommand  `cmd:"" group:"On the node, with the image unchanged:" help:"Hold the next process that executes a program, before its first instruction, in any container."`

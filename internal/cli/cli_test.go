@@ -70,6 +70,7 @@ Commands:
   install       Put this program into a directory, by both of its names.
   loglevel      Show or change the levels of a running Envoy's loggers.
   doctor        Tell what would stop a debugger here, and the cure.
+  timeline      Tell the phases of one start of Envoy, and how long each took.
 
 On the node, with the image unchanged:
   find      Find processes by pod, container, command name or executable.
@@ -175,6 +176,14 @@ func TestOutput(t *testing.T) {
 		{"catch --comm envoy --timeout=-1s", "", "envoyshim: --skip, --count and --timeout are 0 or more" + see("catch"), 2},
 		{"catch --comm envoy --method ebpf --follow 1", "", "envoyshim: --follow is for --method=ptrace; --method=ebpf sees every exec" + see("catch"), 2},
 		{"catch --comm envoy --mode off", "", `envoyshim: --mode="off": allowed: pause, debug, gdb, lldb, lldb-platform, dlv` + "\n", 1},
+
+		{"timeline", "", "envoyshim: no process is under envoyshim here; name one by --pid, or start one by `envoyshim timeline -- ELF`\n", 1},
+		{"timeline --pid 1 -- true", "", "envoyshim: give --pid or an ELF, not both" + see("timeline"), 2},
+		{"timeline --pid 1 --leave-running", "", "envoyshim: --leave-running is for an ELF that is started here" + see("timeline"), 2},
+		{"timeline --pid 999999", "", "envoyshim: process 999999: no such process\n", 1},
+		{"timeline --with /no-such.json --pid 1", "", "envoyshim: open /no-such.json: no such file or directory\n", 1},
+		{"timeline --with /proc/self/comm --pid 1", "", "envoyshim: /proc/self/comm: no JSON at byte 1: invalid character 'e' looking for beginning of value; `envoyshim timeline --json` writes what is wanted\n", 1},
+		{"timeline --with /dev/null --pid 1", "", "envoyshim: /dev/null: no JSON at byte 0: unexpected end of JSON input; `envoyshim timeline --json` writes what is wanted\n", 1},
 
 		// The tests build it without what `make build` puts in.
 

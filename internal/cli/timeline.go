@@ -1,0 +1,223 @@
+//go:build linux
+
+package cli
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/envoyshim/envoyshim/internal/command"
+	"github.com/envoyshim/envoyshim/internal/elfinfo"
+	"github.com/envoyshim/envoyshim/internal/observe"
+	"github.com/envoyshim/envoyshim/internal/observe/admin"
+	"github.com/envoyshim/envoyshim/internal/observe/timeline"
+	"github.com/envoyshim/envoyshim/internal/procfs"
+	"github.com/envoyshim/envoyshim/internal/wholefile"
+	"github.com/envoyshim/envoyshim/launcher"
+)
+
+type timelineCommand struct {
+	PID     int           `name:"pid" placeholder:"N" help:"The process: one on hold is let run and watched; of one that runs is told what can be known afterwards."`
+	Until   string        `enum:"live,never" default:"live" placeholder:"live" help:"live: until Envoy is LIVE, and pilot-agent, if it is there, ready; never: until --for, the process's end or Ctrl-C."`
+	For     time.Duration `name:"for" placeholder:"D" help:"No longer than this (Go duration)."`
+	NoTrace bool          `help:"Do not trace: no stops, and no times of the loader, main, sockets and threads."`
+	Admin   command.Word  `placeholder:"ADDR" help:"Envoy's admin port, HOST:PORT or the path of a Unix socket; else it is looked for."`
+	Log     command.Word  `placeholder:"FILE" help:"Envoy's log, for nonces and rejections of xDS: lines of its logger config at level debug, or trace; - is standard input."`
+	JSON    bool          `name:"json" xor:"form" help:"Print JSON."`
+	HTML    command.Word  `name:"html" xor:"form" placeholder:"FILE" help:"Write a page with a picture; - is standard output."`
+	With    command.Word  `placeholder:"OLD.json" help:"Compare with another run, as --json has written it."`
+
+	LeaveRunning bool     `help:"Leave the ELF running when the timeline is complete, in place of ending it by SIGTERM."`
+	Command      []string `arg:"" optional:"" name:"elf" passthrough:"partial" help:"The ELF to start, and its arguments."`
+}
+
+func (c *timelineCommand) Run(s *command.Streams) error {
+	argv := c.Command
+	if len(argv) > 0 && argv[0] == "--" {
+		argv = argv[1:]
+	}
+	switch {
+	case len(argv) > 0 && c.PID != 0:
+		return command.Usage("give --pid or an ELF, not both")
+	case c.LeaveRunning && len(argv) == 0:
+		return command.Usage("--leave-running is for an ELF that is started here")
+	}
+	old, err := c.old()
+	if err != nil {
+		return err
+	}
+	var child *launcher.Child
+	if len(argv) > 0 {
+		if child, err = launcher.StartHeld(argv, nil); err != nil {
+			return err
+		}
+		c.PID = child.PID
+	}
+	line, err := c.watch(s)
+	if child != nil {
+		select {
+		case <-child.Ended():
+			s.Status = child.ExitStatus()
+		default:
+			if !c.LeaveRunning {
+				child.End()
+			}
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if old != nil {
+		line.Compare(old)
+	}
+	return c.write(s, line)
+}
+
+// old reads the run to compare with.
+func (c *timelineCommand) old() (*timeline.Timeline, error) {
+	if c.With == "" {
+		return nil, nil
+	}
+	b, err := os.ReadFile(string(c.With))
+	if err != nil {
+		return nil, err
+	}
+	old, err := timeline.Read(b)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.With, err)
+	}
+	return old, nil
+}
+
+// watch sees the start of the process, or what is left of it.
+func (c *timelineCommand) watch(s *command.Streams) (*timeline.Timeline, error) {
+	st, err := c.process()
+	if err != nil {
+		return nil, err
+	}
+	ctx, stop := untilStopped(false, nil)
+	defer stop()
+	if c.For > 0 {
+		ctx, stop = context.WithTimeout(ctx, c.For)
+		defer stop()
+	}
+	r := &timeline.Record{PID: st.PID, Exe: st.Exe, Args: procfs.Args(st.PID), BuildID: st.BuildID}
+	if age, err := procfs.Age(st.PID); err == nil {
+		r.Started = time.Now().Add(-age)
+	}
+	w := timeline.Watch{PID: st.PID, ToLive: c.Until == "live"}
+	if c.Admin != "" || strings.Contains(filepath.Base(st.Exe), "envoy") {
+		client, err := admin.Start(st.PID, string(c.Admin))
+		if err != nil {
+			return nil, err
+		}
+		defer client.Close()
+		w.Admin = client
+		if w.Agent, err = timeline.FindAgent(st.PID); err != nil {
+			r.Notes = append(r.Notes, err.Error())
+		}
+	} else {
+		r.Notes = append(r.Notes, "its name is not Envoy's: no admin port is looked for; --admin names one")
+		if c.For == 0 {
+			fmt.Fprintf(s.Err, "%s is not called envoy, so nothing tells when its start is complete: watching until it ends; Ctrl-C, or --for, ends that\n", st.Exe)
+		}
+	}
+	if st.State == launcher.Held {
+		if err := c.release(st, &w); err != nil {
+			return nil, err
+		}
+	}
+	w.Run(ctx, r)
+	if history, err := launcher.History(st.PID); err == nil {
+		for _, t := range history {
+			r.History = append(r.History, timeline.Transition{Time: t.Time, What: t.What, By: t.By, Client: t.Client})
+		}
+	}
+	if c.Log != "" {
+		if r.Log, err = xdsLog(string(c.Log), s.In); err != nil {
+			return nil, err
+		}
+	}
+	return timeline.Assemble(r)
+}
+
+// process is the one that is meant.
+func (c *timelineCommand) process() (launcher.Status, error) {
+	all, err := launcher.Find(c.PID)
+	switch {
+	case err != nil:
+		return launcher.Status{}, err
+	case len(all) == 0:
+		return launcher.Status{}, errors.New("no process is under envoyshim here; name one by --pid, or start one by `envoyshim timeline -- ELF`")
+	case len(all) > 1:
+		return launcher.Status{}, errors.New("several processes are under envoyshim here, see `envoyshim status`: choose one by --pid")
+	}
+	return all[0], nil
+}
+
+// release lets a held process run, traced if that is wanted.
+func (c *timelineCommand) release(st launcher.Status, w *timeline.Watch) error {
+	if c.NoTrace {
+		_, err := launcher.Resume(st.PID)
+		return err
+	}
+	info, err := elfinfo.Read(fmt.Sprintf("/proc/%d/exe", st.PID))
+	if err != nil {
+		return err
+	}
+	order := timeline.Order(info.Interp != "" && !info.Go)
+	stream, err := launcher.Observe(st.PID, observe.Order{Trace: &order})
+	if err != nil {
+		return err
+	}
+	w.Events = stream
+	return nil
+}
+
+// xdsLog is what lines of Envoy's log tell.
+func xdsLog(name string, in io.Reader) (all []admin.XDSEvent, err error) {
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		in = f
+	}
+	for lines := bufio.NewReader(in); ; {
+		line, err := lines.ReadString('\n')
+		if e, ok := admin.ParseXDSLine(line); ok {
+			all = append(all, e)
+		}
+		if err == io.EOF {
+			return all, nil
+		} else if err != nil {
+			return nil, fmt.Errorf("read %s: %w", name, err)
+		}
+	}
+}
+
+// write shows the timeline in the form that is asked for.
+func (c *timelineCommand) write(s *command.Streams, line *timeline.Timeline) error {
+	switch {
+	case c.JSON:
+		return s.JSON(line)
+	case c.HTML == "-":
+		return line.HTML(s.Out)
+	case c.HTML != "":
+		var page bytes.Buffer
+		if err := line.HTML(&page); err != nil {
+			return err
+		}
+		return wholefile.Write(string(c.HTML), page.Bytes(), 0o644)
+	}
+	return line.Text(s.Out)
+}
