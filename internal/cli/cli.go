@@ -20,14 +20,12 @@ type commands struct {
 	Disconnect disconnectCommand `cmd:"" help:"Drop the attached debugger; back to held."`
 	Stdio      stdioCommand      `cmd:"" help:"Connect standard input and output to the debug port."`
 	Install    installCommand    `cmd:"" help:"Put this program into a directory, by both of its names."`
-	Loglevel   loglevelCommand   `cmd:"" help:"Show or change the levels of a running Envoy's loggers."`
 	Doctor     doctorCommand     `cmd:"" help:"Tell what would stop a debugger here, and the cure."`
 
-	Trace   traceCommand   `cmd:"" help:"Trace the calls of a start."`
-	Profile profileCommand `cmd:"" group:"Seeing a start:" help:"Sample all threads from the first instruction on, and write a profile for pprof."`
-	Trace    traceCommand    `cmd:"" help:"Trace the calls of a start."`
-	Profile  profileCommand  `cmd:"" help:"Profile a start."`
-	Timeline timelineCommand `cmd:"" help:"Tell the phases of one start of Envoy, and how long each took."`
+	Trace    traceCommand    `cmd:"" group:"See a start:" help:"Trace the calls of a start: functions and system calls, in order, with time and backtrace."`
+	Profile  profileCommand  `cmd:"" group:"See a start:" help:"Sample all threads from the first instruction on, and write a profile for pprof."`
+	Timeline timelineCommand `cmd:"" group:"See a start:" help:"Tell the phases of one start of Envoy, and how long each took."`
+	Loglevel loglevelCommand `cmd:"" group:"See a start:" help:"Show or change the levels of a running Envoy's loggers."`
 
 	Find   findCommand   `cmd:"" group:"On the node, with the image unchanged:" help:"Find processes by pod, container, command name or executable."`
 	Catch  catchCommand  `cmd:"" group:"On the node, with the image unchanged:" help:"Hold the next process that executes a program, before its first instruction, in any container."`
