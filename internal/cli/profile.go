@@ -17,6 +17,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/envoyshim/envoyshim/internal/command"
+	"github.com/envoyshim/envoyshim/internal/observe"
+	"github.com/envoyshim/envoyshim/internal/observe/admin"
+	"github.com/envoyshim/envoyshim/internal/observe/flamegraph"
 	"github.com/envoyshim/envoyshim/internal/observe/profile"
 	"github.com/envoyshim/envoyshim/internal/observe/sample"
 	"github.com/envoyshim/envoyshim/internal/wholefile"
@@ -56,14 +59,17 @@ func (c *profileCommand) Run(s *command.Streams) error {
 	defer stop()
 	r := sample.Recording{PID: c.PID, Frequency: c.Frequency, Method: c.Method}
 	if len(argv) > 0 {
-		child, err := startHeld(ctx, argv)
+		if c.Output == "-" {
+			os.Stdout = os.Stderr // the ELF's: only the profile goes to this one
+		}
+		child, err := launcher.StartHeld(argv, nil)
 		if err != nil {
 			return err
 		}
 		if !c.Leave {
-			defer child.end()
+			defer child.End()
 		}
-		r.PID = child.pid
+		r.PID = child.PID
 	}
 	if c.Pod != "" {
 		p, err := (&attachCommand{Pod: c.Pod, Comm: c.Comm}).find()
@@ -72,6 +78,9 @@ func (c *profileCommand) Run(s *command.Streams) error {
 		}
 		defer p.Close()
 		r.PID = p.PID
+	}
+	if kept, err := c.kept(s, r.PID); kept || err != nil {
+		return err
 	}
 	if err := c.release(&r); err != nil {
 		return err
@@ -82,7 +91,7 @@ func (c *profileCommand) Run(s *command.Streams) error {
 		}
 		if c.Until == "live" {
 			go func() {
-				if err := untilLive(ctx, r.PID, c.Admin); err != nil && ctx.Err() == nil {
+				if err := admin.Wait(ctx, r.PID, c.Admin); err != nil && ctx.Err() == nil {
 					fmt.Fprintf(s.Err, "envoyshim: --until live: %v; the profile goes on until Ctrl-C or the end of the process\n", err)
 					return
 				}
@@ -113,8 +122,6 @@ func (c *profileCommand) check(argv []string) error {
 		return command.Usage("--frequency: %d Hz is not from 1 to %d", c.Frequency, maxFrequency)
 	case c.Duration < 0:
 		return command.Usage("--duration: %s is negative", c.Duration)
-	case c.Until == "live" && untilLive == nil, c.Flame != "" && drawFlames == nil:
-		return errors.ErrUnsupported
 	case c.Comm != "" && c.Pod == "":
 		return command.Usage("--comm goes with --pod")
 	}
@@ -151,6 +158,15 @@ func (c *profileCommand) release(r *sample.Recording) error {
 	if st.State == launcher.Attached {
 		return fmt.Errorf("process %d is traced by process %d; detach there, or by `envoyshim disconnect --pid %d`", r.PID, st.Tracer, r.PID)
 	}
+	if st.Supervisor != 0 {
+		r.Observe = func(order observe.Order) (sample.Stream, error) {
+			stream, err := launcher.Observe(r.PID, order)
+			if err != nil {
+				return nil, err
+			}
+			return stream, nil
+		}
+	}
 	if st.State == launcher.Held {
 		r.Start = st.Since
 		r.Release = func() error {
@@ -159,6 +175,23 @@ func (c *profileCommand) release(r *sample.Recording) error {
 		}
 	}
 	return nil
+}
+
+// kept hands out the profile of the start that a supervisor has made and kept by itself (mode profile), where nothing else is asked for.
+func (c *profileCommand) kept(s *command.Streams, pid int) (bool, error) {
+	if c.PID == 0 || c.Output != "-" || c.Duration != 0 || c.Until != "" || c.Flame != "" || c.JSON {
+		return false, nil
+	}
+	f, err := launcher.KeptProfile(pid, true)
+	if errors.Is(err, launcher.ErrNoProfile) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	_, err = io.Copy(s.Out, f)
+	return true, err
 }
 
 // write writes what is asked for.
@@ -173,7 +206,7 @@ func (c *profileCommand) write(s *command.Streams, p *profile.Profile) error {
 		}
 	}
 	if c.Flame != "" {
-		if err := writeFile(c.Flame, func(w io.Writer) error { return drawFlames(w, p) }); err != nil {
+		if err := writeFile(c.Flame, func(w io.Writer) error { return flamegraph.Write(w, p, flamegraph.Options{}) }); err != nil {
 			return err
 		}
 	}
