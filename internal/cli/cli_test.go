@@ -71,6 +71,9 @@ Commands:
   loglevel      Show or change the levels of a running Envoy's loggers.
   doctor        Tell what would stop a debugger here, and the cure.
   timeline      Tell the phases of one start of Envoy, and how long each took.
+  trace         Trace the calls of a start.
+  profile       Sample all threads from the first instruction on, and write a
+                profile for pprof.
 
 On the node, with the image unchanged:
   find      Find processes by pod, container, command name or executable.
