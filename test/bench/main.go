@@ -19,7 +19,7 @@ import (
 )
 
 // rows are the rows of the benchmark, in the order of the table.
-var rows = []row{off, held, breakpoint, landing, missing, waiting, memory, packets, server, lost, watchedRow, symbolsRow, findRow, tracingRow}
+var rows = []row{off, held, breakpoint, landing, missing, waiting, memory, packets, server, lost, watchedRow, tracingRow, samplingRow, symbolsRow, findRow}
 
 // A row is one job, done by envoyshim and by what stands beside it.
 type row struct {

@@ -91,11 +91,20 @@ func (b *bench) untilLive(through string) (float64, error) {
 
 // requestRate is requests a second on one connection.
 func (b *bench) requestRate(through string) (float64, error) {
-	const n = 2000
 	p, _, err := b.liveEnvoy(through)
 	if err != nil {
 		return 0, err
 	}
+	rate, err := adminRate(2000)
+	if err != nil {
+		return 0, err
+	}
+	p.kill()
+	return rate, finish(p)
+}
+
+// adminRate asks the Envoy that liveEnvoy has started n times, and returns how often in a second.
+func adminRate(n int) (float64, error) {
 	conn, err := net.Dial("tcp", "127.0.0.1:19901")
 	if err != nil {
 		return 0, err
@@ -116,9 +125,7 @@ func (b *bench) requestRate(through string) (float64, error) {
 		}
 		_ = answer.Body.Close()
 	}
-	rate := n / time.Since(began).Seconds()
-	p.kill()
-	return rate, finish(p)
+	return float64(n) / time.Since(began).Seconds(), nil
 }
 
 // churnRate is threads a second.

@@ -202,7 +202,7 @@ func (t *tally) comments(frequency int, took time.Duration) []string {
 	rate := float64(t.rounds) / took.Seconds()
 	slow := fmt.Sprintf("slowed down: the process stood still for %.1f %% of the time", 100*t.stopped.Seconds()/took.Seconds())
 	if rate < 0.8*float64(frequency) {
-		slow += fmt.Sprintf("; the frequency was lowered to %.0f Hz", rate)
+		slow += fmt.Sprintf("; it came to %.0f Hz", rate)
 	}
 	return append(all, slow, "a thread that waits in epoll_wait(2) was woken for each sample, with EINTR")
 }

@@ -1,6 +1,7 @@
 package sample
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"os"
@@ -209,17 +210,19 @@ func (r schedstat) read(tid int) time.Duration {
 }
 
 // waits reports a thread that the stop has found waiting in a system call: the kernel has made it give up there, with the result EINTR or one
-// that has it called again (include/linux/errno.h).
+// that has it called again (include/linux/errno.h); or it is about to call again already.
 func (s *sampler) waits(raw []byte) bool {
 	r := load(raw)
-	switch -int64(r.result) {
-	case int64(unix.EINTR), 512, 513, 514, 516: // ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND, ERESTART_RESTARTBLOCK
-	default:
+	code := make([]byte, 2*len(syscallCode))
+	n, err := s.process.ReadMemory(r.pc-uint64(len(syscallCode)), code)
+	if err != nil || n != len(code) {
 		return false
 	}
-	code := make([]byte, len(syscallCode))
-	n, err := s.process.ReadMemory(r.pc-uint64(len(code)), code)
-	return err == nil && n == len(code) && slices.Equal(code, syscallCode)
+	switch -int64(r.result) {
+	case int64(unix.EINTR), 512, 513, 514, 516: // ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND, ERESTART_RESTARTBLOCK
+		return bytes.HasPrefix(code, syscallCode)
+	}
+	return bytes.HasSuffix(code, syscallCode)
 }
 
 // A registers is what a walk begins with.
