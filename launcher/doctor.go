@@ -20,6 +20,7 @@ import (
 	"github.com/envoyshim/envoyshim/internal/diagnosis"
 	"github.com/envoyshim/envoyshim/internal/early"
 	"github.com/envoyshim/envoyshim/internal/elfinfo"
+	"github.com/envoyshim/envoyshim/internal/observe/sample"
 	"github.com/envoyshim/envoyshim/internal/procfs"
 	"github.com/envoyshim/envoyshim/internal/tlsport"
 	"github.com/envoyshim/envoyshim/internal/tracee"
@@ -39,6 +40,7 @@ func Doctor() []diagnosis.Finding {
 	d.checkPtrace()
 	d.checkYama()
 	d.checkSeccomp()
+	d.findings = append(d.findings, sample.Check())
 	d.checkPrivileges()
 	d.checkReal()
 	d.checkTracer()

@@ -118,7 +118,7 @@ func pprofTop(t testing.TB, file string, flags ...string) string {
 // the same.
 func TestProfileFromTheFirstInstruction(t *testing.T) {
 	for _, one := range []struct{ method, elf, cpu string }{
-		{"perf", "burn", "3000"}, {"perf", "burn-nofp", "3000"}, {"ptrace", "burn", "7000"}, {"ptrace", "burn-static", "7000"},
+		{"perf", "burn", "3000"}, {"perf", "burn-nofp", "3000"}, {"ptrace", "burn", "4000"}, {"ptrace", "burn-static", "4000"},
 	} {
 		t.Run(one.method+" "+one.elf, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "start.pb.gz")
@@ -273,7 +273,7 @@ func TestProfileEndsEarly(t *testing.T) {
 
 // Where the supervisor is the tracer, it samples: the same profile comes of it.
 func TestProfileByTheSupervisor(t *testing.T) {
-	s := hold(t, "debug", fixture(t, "bin/test/burn"), "7000")
+	s := hold(t, "debug", fixture(t, "bin/test/burn"), "4000")
 	file := filepath.Join(t.TempDir(), "p.pb.gz")
 	p := profiler(t, "--method", "ptrace", "--pid", strconv.Itoa(s.pid()), "-o", file)
 	s.event("attached")

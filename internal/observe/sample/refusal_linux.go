@@ -81,7 +81,7 @@ func Check() diagnosis.Finding {
 	var r *Refusal
 	switch {
 	case errors.As(err, &r):
-		f.Verdict, f.Found, f.Cure = diagnosis.Warn, fmt.Sprintf("%s; profiles are sampled by ptrace, which slows the process down", r.Found), r.Cure
+		f.Found, f.Cure = fmt.Sprintf("%s; a profile is sampled by ptrace then, which slows the process down", r.Found), "for one by the kernel "+r.Cure
 	case err != nil:
 		f.Verdict, f.Found = diagnosis.Warn, err.Error()
 	case p.offCPU != nil:
