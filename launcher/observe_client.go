@@ -44,17 +44,16 @@ func supervised(pid int) (Status, error) {
 	return st, err
 }
 
-// abandoned tells why a stream has ended without its last event. Breakpoints that a supervisor has left in the process when it was killed, which would be
-// its end, are taken out.
+// abandoned tells why a stream has ended without its last event. Breakpoints that a supervisor has left in the process when it was killed are taken out:
+// the next hit is the process's end.
 func abandoned(st Status) error {
 	if !awaitProcess(st.Supervisor, answerTime) {
 		return fmt.Errorf("the supervisor of process %d has closed the stream", st.PID)
 	}
-	if state, _ := processState(st.PID); state == Exited {
-		return fmt.Errorf("process %d has ended, and its supervisor with it", st.PID)
-	}
 	err := tracee.Repair(st.PID)
-	switch {
+	switch state, _ := processState(st.PID); {
+	case state == Exited:
+		return fmt.Errorf("process %d has ended, and its supervisor with it", st.PID)
 	case err == nil:
 		return fmt.Errorf("the supervisor of process %d has ended; what it had put into the process is taken out, and it runs on", st.PID)
 	case errors.Is(err, fs.ErrPermission):

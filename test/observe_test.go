@@ -200,6 +200,32 @@ func TestObserverIsLost(t *testing.T) {
 
 func syscallKill(pid int) error { return unix.Kill(pid, unix.SIGKILL) }
 
+// From the node, too: the supervisor is then one that comes to a process that runs. With its end the process runs on.
+func TestObserveFromTheNode(t *testing.T) {
+	elf, _ := ownProgram(t, fixture(t, "bin/test/crowd"))
+	p := start(t, nil, append(inNamespaces("web-0", false), elf, "20", "0")...)
+	p.out.await(t, "crowded")
+	pid := children(t, children(t, p.pid())[0])[0]
+	a := start(t, []string{"ENVOYSHIM_LOG_FORMAT=json"}, cli(t), "attach", "--pid", strconv.Itoa(pid), "--listen", "127.0.0.1:0")
+	a.event("listening")
+	w := watch(t, pid)
+	begin := w.told("begin")
+	if begin.num("pid") != pid || begin.str("exec") != "" || begin.num("held_ns") != 0 || begin.num("time_ns") != 0 {
+		t.Errorf("begin %v", begin)
+	}
+	all, _ := history(t, pid)
+	if want := []string{"attached:trace"}; !slices.Equal(all, want) {
+		t.Errorf("history %q, want %q", all, want)
+	}
+	rounds := symbol(t, pid, elf, "rounds")
+	must(t, a.cmd.Process.Signal(unix.SIGTERM))
+	contains(t, w.told("end").str("text"), "the supervisor let go of it")
+	a.status()
+	gone(t, pid)
+	before := long(t, pid, rounds)
+	eventually(t, "it runs", func() bool { return long(t, pid, rounds) > before+10 })
+}
+
 func TestObserveRefused(t *testing.T) {
 	s := hold(t, "debug", probe(t))
 	pid := strconv.Itoa(s.pid())
@@ -413,6 +439,30 @@ func TestUnattendedFailsOpen(t *testing.T) {
 			must(t, s.cmd.Process.Kill())
 			s.status()
 		}
+	})
+	// Stuck before it has come to the process.
+	t.Run("stuck", func(t *testing.T) {
+		for range 20 {
+			s := unattended(t, "trace", probe(t), []string{"ENVOYSHIM_HOLD_TIMEOUT=500ms"})
+			s.event("held")
+			supervisor := s.supervisor()
+			for end := time.Now().Add(patience); len(children(t, supervisor)) == 0 && time.Now().Before(end); {
+				runtime.Gosched() // it is to be early
+			}
+			command := children(t, supervisor)[0]
+			must(t, unix.Kill(command, unix.SIGSTOP))
+			if s.statusJSON()[0].str("state") != "held" {
+				continue // too late
+			}
+			if e := s.event("resumed"); !strings.HasPrefix(e.str("by"), "ENVOYSHIM_HOLD_TIMEOUT=500ms passed") {
+				t.Errorf("resumed %v", e)
+			}
+			s.out.await(t, "main")
+			must(t, unix.Kill(command, unix.SIGCONT))
+			s.event("attached")
+			return
+		}
+		t.Error("it was never stopped in time")
 	})
 	t.Run("no file", func(t *testing.T) {
 		s := unattended(t, "profile", probe(t), []string{"ENVOYSHIM_PROFILE_ARGS=-o /no/such/directory/start.pb.gz --duration 1ms"}, "exit", "7")

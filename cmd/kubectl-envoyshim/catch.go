@@ -10,7 +10,7 @@ import (
 type catchCommand struct {
 	kube.Flags
 	nodeFlags
-	Mode    string        `name:"mode" complete:"mode" default:"debug" placeholder:"MODE" help:"What is done with it: pause, debug, gdb, lldb, lldb-platform, dlv (${default})."`
+	Mode    string        `name:"mode" complete:"attach-mode" default:"debug" placeholder:"MODE" help:"What is done with it: pause, debug, gdb, lldb, lldb-platform, dlv (${default})."`
 	Listen  string        `name:"listen" default:"127.0.0.1:2159" placeholder:"ADDR" help:"HOST:PORT for debuggers on this machine (${default})."`
 	Skip    int           `name:"skip" placeholder:"N" help:"Let N of them go first: an init container may run the same program."`
 	Count   int           `name:"count" default:"1" placeholder:"N" help:"Catch N of them (${default}); 0: all, until Ctrl-C."`

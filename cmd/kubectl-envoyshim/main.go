@@ -5,6 +5,7 @@ package main
 
 import (
 	"os"
+	"slices"
 
 	"github.com/alecthomas/kong"
 
@@ -41,8 +42,14 @@ func main() {
 	line := command.Line{Name: "kubectl envoyshim", Description: description, Commands: &commands{}, Complete: map[string]func() []command.Candidate{
 		"breakpoints": func() []command.Candidate { return candidates(ide.PresetNames()) },
 		"mode":        func() []command.Candidate { return candidates(manifest.Modes()) },
+		"attach-mode": func() []command.Candidate { return candidates(attachModes()) },
 	}}
 	os.Exit(line.Run(os.Args[1:], &command.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
+}
+
+// attachModes are those of a process that is there already.
+func attachModes() []string {
+	return slices.DeleteFunc(manifest.Modes(), func(m string) bool { return m == "off" || m == "trace" || m == "profile" })
 }
 
 func candidates(words []string) []command.Candidate {
