@@ -161,7 +161,7 @@ func (s *supervisor) serveControlConn(conn *net.UnixConn) {
 			s.serveObserver(&observer{conn: conn, peer: peerName("envoyshim", cred), order: *req.Observe}, lines)
 			return
 		case "profile":
-			s.serveProfile(conn, out, req.Wait)
+			s.serveProfile(conn, int(cred.Pid), out, req.Wait)
 			return
 		case "stdio":
 			if s.port == nil {

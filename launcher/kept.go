@@ -87,8 +87,8 @@ func newMemfile(name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// serveProfile hands out the profile.
-func (s *supervisor) serveProfile(conn *net.UnixConn, out *json.Encoder, wait bool) {
+// serveProfile hands out the profile, but not to the command that makes it.
+func (s *supervisor) serveProfile(conn *net.UnixConn, peer int, out *json.Encoder, wait bool) {
 	type kept struct {
 		*unattended
 		reply
@@ -103,6 +103,8 @@ func (s *supervisor) serveProfile(conn *net.UnixConn, out *json.Encoder, wait bo
 			answer <- kept{reply: reply{Error: "it was not held at its start", NoProfile: true}}
 		case u.kept == nil:
 			answer <- kept{reply: reply{Error: s.naming.name("ENVOYSHIM_PROFILE_ARGS") + " has it written elsewhere", NoProfile: true}}
+		case u.cmd.Process.Pid == peer:
+			answer <- kept{reply: reply{Error: "it is yet to be made, by this command", NoProfile: true}}
 		default:
 			s.streams++
 			answer <- kept{unattended: u}

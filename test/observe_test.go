@@ -488,6 +488,9 @@ func TestModeProfile(t *testing.T) {
 	if first, second := kept(), kept(); first != second {
 		t.Errorf("two readers got %d and %d bytes", len(first), len(second))
 	}
+	if r := finish(t, cli(t), "profile", "--pid", strconv.Itoa(s.pid()), "-o", "-"); r.code != 0 || r.stdout != kept() {
+		t.Errorf("envoyshim profile -o - got %+v", r)
+	}
 	if st := s.statusJSON()[0]; st.str("state") != "running" || st.str("mode") != "profile" {
 		t.Errorf("status %v", st)
 	}
