@@ -41,7 +41,6 @@ import (
 	"github.com/envoyproxy/go-control-plane/pkg/server/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
@@ -249,7 +248,7 @@ func names(packed []*anypb.Any) []string {
 	for _, p := range packed {
 		var name string
 		if m, err := p.UnmarshalNew(); err == nil {
-			name = cache.GetResourceName(m.(proto.Message))
+			name = cache.GetResourceName(m)
 		}
 		all = append(all, name)
 	}

@@ -77,7 +77,7 @@ func (a *asked) find(ctx context.Context, r admin.Request) (*port, error) {
 		return a.port, nil
 	}
 	if r.Address != "" {
-		a.port = newPort(r.PID, r.Address)
+		a.port = &port{r.PID, r.Address}
 		return a.port, nil
 	}
 	p, err := find(ctx, r.PID)

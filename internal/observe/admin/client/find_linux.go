@@ -27,7 +27,7 @@ func find(ctx context.Context, pid int) (*port, error) {
 		return nil, errors.New("find the admin port: neither a process nor an address is given")
 	}
 	if configured := configured(pid); configured != "" {
-		return newPort(pid, configured), nil
+		return &port{pid, configured}, nil
 	}
 	listening, err := listening(pid)
 	if errors.Is(err, os.ErrPermission) {
@@ -37,11 +37,10 @@ func find(ctx context.Context, pid int) (*port, error) {
 		return nil, fmt.Errorf("find the admin port of process %d: %w", pid, err)
 	}
 	for _, address := range listening {
-		p := newPort(pid, address)
+		p := &port{pid, address}
 		if _, err := p.serverInfo(ctx); err == nil {
 			return p, nil
 		}
-		p.http.CloseIdleConnections()
 	}
 	if len(listening) == 0 {
 		return nil, fmt.Errorf("find the admin port of process %d: it listens nowhere so far", pid)
