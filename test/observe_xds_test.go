@@ -177,7 +177,11 @@ func testXDS(t *testing.T, aggregated, delta bool) {
 	x := startXDS(t)
 	source := xdsSource(aggregated, delta)
 	one, two := freePort(t), freePort(t)
-	envoy := startEnvoy(t, "1.40.0", "a.json", x.bootstrap(freePort(t), aggregated, delta), "--component-log-level", "config:trace")
+	args := []string{"--component-log-level", "config:trace"}
+	if aggregated {
+		args = append(args, "--log-format", "%Y-%m-%dT%T.%fZ\t%l\tenvoy %n %g:%#\t%v\tthread=%t") // as pilot-agent has it
+	}
+	envoy := startEnvoy(t, "1.40.0", "a.json", x.bootstrap(freePort(t), aggregated, delta), args...)
 	a := askAdmin(t, envoy.pid(), "")
 
 	// Nothing has come: it waits for its clusters.
