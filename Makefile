@@ -244,6 +244,8 @@ fuzz: build
 	go test -run '^$$' -fuzz FuzzReadDAP -fuzztime 30s -fuzzminimizetime 10x ./launcher
 	go test -run '^$$' -fuzz FuzzLines -fuzztime 30s -fuzzminimizetime 10x ./internal/observe/accesslog
 	go test -run '^$$' -fuzz FuzzParse -fuzztime 30s -fuzzminimizetime 10x ./internal/observe/telemetry
+	go test -run '^$$' -fuzz FuzzReduce -fuzztime 30s -fuzzminimizetime 10x ./internal/observe/admin/client
+	go test -run '^$$' -fuzz FuzzParseXDSLine -fuzztime 30s -fuzzminimizetime 10x ./internal/observe/admin
 
 lint:
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
