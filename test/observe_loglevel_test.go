@@ -122,9 +122,13 @@ func TestLoglevelOfFiles(t *testing.T) {
 			}
 			out, stderr := loglevel(t, 0, pid)
 			contains(t, stderr, "the fine-grain logger is on")
-			contains(t, out, "LOGGER")
 			if version == "1.37.0" {
-				contains(t, out, "source/server/server.cc", "warning")
+				contains(t, out, "LOGGER", "source/server/server.cc", "warning")
+				_, stderr := loglevel(t, 0, pid, "servre=warning", "sauce/server/server.cc=warning", "external/envoy/*=warning", "*/server.*=warning", "ser?er=warning")
+				contains(t, stderr, "no file that has logged so far fits servre; did you mean server?\n",
+					"no file that has logged so far fits sauce/server/server.cc; did you mean source/server/server.cc?\n",
+					"no file that has logged so far fits external/envoy/*; they have names as ")
+				lacks(t, stderr, "*/server.*", "ser?er")
 			}
 			asksReady(t, port)
 			lacks(t, envoy.err.String(), "[debug]")

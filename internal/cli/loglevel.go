@@ -107,6 +107,9 @@ func (c *loglevelCommand) tell(s *command.Streams, change admin.Change, before, 
 	if c.JSON {
 		return s.JSON(r)
 	}
+	for _, line := range after.Unmatched(change) {
+		fmt.Fprintln(s.Err, line)
+	}
 	if after.FineGrain {
 		fmt.Fprintln(s.Err, "the fine-grain logger is on: these are all its patterns now, the first that fits a file counts")
 		if err := table(s, r.Patterns); err != nil {
@@ -129,6 +132,9 @@ func (c *loglevelCommand) tell(s *command.Streams, change admin.Change, before, 
 
 // table prints loggers, or patterns.
 func table(s *command.Streams, loggers []admin.Logger) error {
+	if len(loggers) == 0 {
+		return nil
+	}
 	t := s.Table()
 	fmt.Fprintln(t, "LOGGER\tLEVEL")
 	for _, l := range loggers {

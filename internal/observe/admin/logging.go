@@ -2,6 +2,7 @@ package admin
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -105,6 +106,52 @@ func (l Levels) names() []string {
 		all = append(all, logger.Name)
 	}
 	return all
+}
+
+// Unmatched tells which patterns fit no file that has logged so far, as a mistyped one, or source/* where files are named external/envoy/source/*. A file that
+// has not logged may still be meant. Of an Envoy that lists few of its files nothing can be said: server.cc is among the first that log.
+func (l Levels) Unmatched(c Change) []string {
+	names := l.names()
+	if !l.FineGrain || !slices.ContainsFunc(names, func(name string) bool { return strings.HasSuffix(name, "source/server/server.cc") }) {
+		return nil
+	}
+	var all []string
+	for _, logger := range c.Loggers {
+		if slices.ContainsFunc(names, func(file string) bool { return fits(logger.Name, file) }) {
+			continue
+		}
+		candidates := names
+		if !strings.Contains(logger.Name, "/") {
+			candidates = nil
+			for _, file := range names {
+				candidates = append(candidates, stem(file))
+			}
+		}
+		line := fmt.Sprintf("no file that has logged so far fits %s", logger.Name)
+		if i := nearest.Index(logger.Name, candidates); i >= 0 {
+			line += "; did you mean " + candidates[i] + "?"
+		} else {
+			line += "; they have names as " + names[0]
+		}
+		all = append(all, line)
+	}
+	return all
+}
+
+// fits is how Envoy compares: with a slash the whole name, without one the last part up to its first dot; * and ? stand for slashes, too
+// (source/common/common/fine_grain_logger.cc, getLogLevel).
+func fits(pattern, file string) bool {
+	if !strings.Contains(pattern, "/") {
+		file = stem(file)
+	}
+	expression := regexp.QuoteMeta(pattern)
+	expression = strings.NewReplacer(`\*`, ".*", `\?`, ".").Replace(expression)
+	return regexp.MustCompile("(?s)^" + expression + "$").MatchString(file)
+}
+
+func stem(file string) string {
+	name, _, _ := strings.Cut(file[strings.LastIndexByte(file, '/')+1:], ".")
+	return name
 }
 
 // Since tells what is other than before.

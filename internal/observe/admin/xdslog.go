@@ -3,6 +3,7 @@ package admin
 import (
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -29,17 +30,22 @@ const (
 	XDSRequest  XDSKind = "request"  // trace, state of the world only: a request that answers the response with that Nonce, or asks for more after it, and has the Version that is in use
 )
 
-// xdsLines are messages of source/extensions/config_subscription/grpc: grpc_mux_impl.cc, new_grpc_mux_impl.cc, grpc_subscription_impl.cc,
-// delta_subscription_state.cc.
-var xdsLines = []struct {
+// An xdsLine is one form of message.
+type xdsLine struct {
 	kind XDSKind
 	text *regexp.Regexp // of the type URL, and of what else there is
-}{
-	{XDSReceived, regexp.MustCompile(`Received (?:gRPC message|DeltaDiscoveryResponse) for (?<type>type\.googleapis\.com/\S+) at version (?<version>.*)`)},
-	{XDSAccepted, regexp.MustCompile(`(?:gRPC|Delta) config for (?<type>type\.googleapis\.com/\S+) accepted with \d+ resources (?:with version (?<version>.*)|added, \d+ removed)`)},
-	{XDSRejected, regexp.MustCompile(`gRPC config for (?<type>type\.googleapis\.com/\S+) rejected: (?<details>.*)`)},
-	{XDSRequest, regexp.MustCompile(`Sending DiscoveryRequest for (?<type>type\.googleapis\.com/\S+): (?:.*?\bversion_info: "(?<version>[^"]*)")?.*\bresponse_nonce: "(?<nonce>[^"]+)"`)},
 }
+
+// xdsLines are messages of source/extensions/config_subscription/grpc: grpc_mux_impl.cc, new_grpc_mux_impl.cc, grpc_subscription_impl.cc,
+// delta_subscription_state.cc. They are compiled when there is a log to read, not at each start of a program.
+var xdsLines = sync.OnceValue(func() []xdsLine {
+	return []xdsLine{
+		{XDSReceived, regexp.MustCompile(`Received (?:gRPC message|DeltaDiscoveryResponse) for (?<type>type\.googleapis\.com/\S+) at version (?<version>.*)`)},
+		{XDSAccepted, regexp.MustCompile(`(?:gRPC|Delta) config for (?<type>type\.googleapis\.com/\S+) accepted with \d+ resources (?:with version (?<version>.*)|added, \d+ removed)`)},
+		{XDSRejected, regexp.MustCompile(`gRPC config for (?<type>type\.googleapis\.com/\S+) rejected: (?<details>.*)`)},
+		{XDSRequest, regexp.MustCompile(`Sending DiscoveryRequest for (?<type>type\.googleapis\.com/\S+): (?:.*?\bversion_info: "(?<version>[^"]*)")?.*\bresponse_nonce: "(?<nonce>[^"]+)"`)},
+	}
+})
 
 // logTimes are how lines begin: by Envoy's own --log-format, in local time, and by Istio's, in UTC.
 var logTimes = []struct {
@@ -52,7 +58,10 @@ var logTimes = []struct {
 
 // ParseXDSLine reads one line of Envoy's log; false when it does not tell of xDS.
 func ParseXDSLine(line string) (XDSEvent, bool) {
-	for _, l := range xdsLines {
+	if !strings.Contains(line, "type.googleapis.com/") {
+		return XDSEvent{}, false
+	}
+	for _, l := range xdsLines() {
 		m := l.text.FindStringSubmatch(line)
 		if m == nil {
 			continue
