@@ -43,6 +43,18 @@ func TestPodCommandsWithoutACluster(t *testing.T) {
 		"find svc/x":            {"", `envoyshim: "svc/x"` + names, 2},
 		"status -c x":           {"", "envoyshim: --container needs a pod", 2},
 
+		"profile x":                             {"", "envoyshim: missing flags: --output=FILE", 2},
+		"profile svc/x -o f":                    {"", `envoyshim: "svc/x"` + names, 2},
+		"profile x -o f --type cpu":             {"", "envoyshim: --type is for --flamegraph", 2},
+		"profile x -o f --kubeconfig " + config: {"", "envoyshim: reach the cluster at http://127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused; is it up, and the right --context?", 1},
+		"profile convert":                       {"", `envoyshim: expected "<in>"`, 2},
+		"profile convert f":                     {"", "envoyshim: nothing is to be written: name a file by --output, --flamegraph or both", 2},
+		"profile convert f -o - --json":         {"", "envoyshim: standard output is for the profile: leave out --json", 2},
+		"profile convert f -o g --type cpu":     {"", "envoyshim: --type is for --flamegraph", 2},
+		"profile convert " + dir + "/none -o g": {"", "envoyshim: open " + dir + "/none: no such file or directory", 1},
+		"profile convert " + dir + " -o g":      {"", "envoyshim: " + dir + " is a directory, as perf record --threads makes them: record without --threads", 1},
+		"profile convert " + config + " -o g":   {"", "envoyshim: " + config + ` is neither a file of perf record nor a profile of pprof: it begins with "{\"apiVer"`, 1},
+
 		"status --kubeconfig /dev/null":             {"", "envoyshim: no cluster is configured: set KUBECONFIG, or name a file by --kubeconfig", 1},
 		"status x --kubeconfig " + dir + "/none":    {"", "envoyshim: read the kubeconfig: stat " + dir + "/none: no such file or directory", 1},
 		"status --context y --kubeconfig " + config: {"", "envoyshim: context \"y\" does not exist; `kubectl config get-contexts` lists them", 1},
@@ -50,7 +62,12 @@ func TestPodCommandsWithoutACluster(t *testing.T) {
 		"wait x --for held --kubeconfig " + config:  {"", "envoyshim: reach the cluster at http://127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused; is it up, and the right --context?", 1},
 	} {
 		if want.code == 2 {
-			command, _, _ := strings.Cut(args, " ")
+			command, rest, _ := strings.Cut(args, " ")
+			if command == "profile" { // it has commands of its own
+				if command = "profile pod"; strings.HasPrefix(rest, "convert") {
+					command = "profile convert"
+				}
+			}
 			want.stderr += "; see kubectl envoyshim " + command + " --help"
 		}
 		if got := finish(t, append([]string{kubectlCLI(t)}, strings.Fields(args)...)...); got != want {

@@ -3,6 +3,7 @@ package test
 import (
 	"bytes"
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"math"
 	"os"
@@ -60,7 +61,7 @@ func TestPerfDataAsPerfReports(t *testing.T) {
 			home := sharedDir(t)
 			file := filepath.Join(home, "perf.data")
 			words := strings.Fields(strings.ReplaceAll(record, "FILE", file))
-			argv := append(append([]string{"perf", "record"}, words...), "--", program, "30", library, "fork")
+			argv := append(append([]string{"perf", "record"}, words...), "--", program, "20", library, "fork")
 			if strings.HasSuffix(record, "-o -") {
 				argv = append([]string{"sh", "-c", `exec "$@" >` + file, "sh"}, argv...)
 			}
@@ -341,6 +342,16 @@ func TestPerfDataWithUserStacks(t *testing.T) {
 	sameTop(t, perfReport(t, home, file, "cpu-clock"), p, 0)
 }
 
+// Of a group whose leader is sampled the leader is taken, and that is said.
+func TestPerfDataOfAGroup(t *testing.T) {
+	home := sharedDir(t)
+	file := filepath.Join(home, "perf.data")
+	slowly(t, perfHome(home, "perf", "record", "-g", "-F", "199", "-e", "{cpu-clock,page-faults}:S", "-o", file, "--", fixture(t, "bin/test/shares"), "20")...)
+	p, said := convert(t, home, file)
+	contains(t, said, "with the counters of whole groups (:S): only those of the leaders are taken")
+	sameStacks(t, "cpu-clock", perfScript(t, home, file)["cpu-clock"], folded(p, 0))
+}
+
 // Names never come from another build than the one that ran.
 func TestPerfDataOfAnotherBuild(t *testing.T) {
 	home := sharedDir(t)
@@ -362,4 +373,54 @@ func TestPerfDataOfAnotherBuild(t *testing.T) {
 		names += functionOf(s.Location[0]) + " "
 	}
 	contains(t, names, "most")
+}
+
+// The ways in and out: standard input and output, a summary as JSON, a picture alone; nothing is written where something is wrong.
+func TestProfileConvertStreams(t *testing.T) {
+	home := sharedDir(t)
+	seed, err := filepath.Abs("../internal/observe/perfdata/testdata/plain.data")
+	must(t, err)
+	convert := kubectlCLI(t) + " profile convert "
+	sh := func(script string) result { return finish(t, perfHome(home, "sh", "-c", "cd "+home+" && "+script)...) }
+	want := ""
+	for _, script := range []string{
+		convert + seed + " -o a.pb.gz",
+		convert + "- -o a.pb.gz <" + seed,
+		"cat " + seed + " | " + convert + "- -o a.pb.gz",
+		convert + seed + " -o - >a.pb.gz",
+	} {
+		if got := sh(script); got.code != 0 || got.stdout != "" || !strings.Contains(got.stderr, " samples of ") {
+			t.Errorf("%s: %+v", script, got)
+		}
+		got := parseProfile(t, filepath.Join(home, "a.pb.gz")).String()
+		if want == "" {
+			want = got
+		}
+		if got != want {
+			t.Errorf("%s makes another profile:\n%s\nnot\n%s", script, got, want)
+		}
+	}
+	got := sh(convert + "a.pb.gz --flamegraph a.svg --json")
+	var summary struct {
+		Samples int64
+		Top     []struct{ Function string }
+	}
+	if err := json.Unmarshal([]byte(got.stdout), &summary); err != nil || summary.Samples == 0 || len(summary.Top) == 0 || got.stderr != "" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	picture, err := os.ReadFile(filepath.Join(home, "a.svg"))
+	must(t, err)
+	contains(t, string(picture), "<svg ", "shares", "</svg>")
+	got = sh(convert + "a.pb.gz --flamegraph b.svg --type offcpu")
+	if want := "envoyshim: the profile has no values of type offcpu: it has samples, cpu"; got != (result{"", want, 1}) {
+		t.Errorf("%+v, not %s", got, want)
+	}
+	got = sh(convert + seed + " -o none/b.pb.gz")
+	if want := "envoyshim: write none/b.pb.gz: no such file or directory"; got != (result{"", want, 1}) {
+		t.Errorf("%+v, not %s", got, want)
+	}
+	got = sh(convert + seed + " -o b.pb.gz --kallsyms none")
+	if want := "envoyshim: " + seed + ": open none: no such file or directory"; got.code != 1 || !strings.Contains(got.stderr, want) {
+		t.Errorf("%+v, not %s", got, want)
+	}
 }

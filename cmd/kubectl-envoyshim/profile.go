@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"time"
 
@@ -55,7 +56,7 @@ type profilePodCommand struct {
 	podArg
 }
 
-// Run samples in the container and writes here: a pod may have no disk to write to.
+// Run samples in the container and writes here: a pod may have no disk to write to. The first Ctrl-C ends the sampling, the second one this program.
 func (c *profilePodCommand) Run(s *command.Streams) error {
 	if err := c.check(); err != nil {
 		return err
@@ -70,9 +71,10 @@ func (c *profilePodCommand) Run(s *command.Streams) error {
 	if err != nil {
 		return err
 	}
+	context.AfterFunc(ctx, stop)
 	var out bytes.Buffer
 	if err := cluster.Profile(ctx, found, &out, s.Err, c.args(p.PID)...); err != nil {
-		return plainly(err)
+		return err
 	}
 	if err := writeOut(s, c.Output, out.Bytes()); err != nil || c.Flame == "" {
 		return err

@@ -8,15 +8,18 @@ import (
 	"io"
 )
 
-// Profile runs `envoyshim profile` in a container until it ends or ctx is done: the profile goes to out, what it says beside it to says.
+// Profile runs `envoyshim profile` in a container until it ends: the profile goes to out, what it says beside it to says. When ctx is done it is told to end,
+// by the end of its input, and what it has until then is the profile.
 func (c *Cluster) Profile(ctx context.Context, f Found, out, says io.Writer, args ...string) error {
+	in, open := io.Pipe()
+	defer open.Close()
+	defer context.AfterFunc(ctx, func() { _ = open.Close() })()
 	var said bytes.Buffer
-	err := c.runHearing(ctx, &f.at, nil, out, func() complaints { said.Reset(); return &said }, append([]string{"profile"}, args...)...)
-	var failed *Failed
-	switch {
-	case errors.As(err, &failed):
+	err := c.runHearing(context.WithoutCancel(ctx), &f.at, in, out, func() complaints { return &said }, append([]string{"profile", "--until-eof"}, args...)...)
+	if failed := (*Failed)(nil); errors.As(err, &failed) {
 		return fmt.Errorf("%s: %s", f.at, f.fromHere(failed.Error()))
-	case err != nil:
+	}
+	if err != nil {
 		return err
 	}
 	_, err = io.Copy(says, &said)

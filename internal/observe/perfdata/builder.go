@@ -20,7 +20,7 @@ type builder struct {
 	byMapping map[profile.Mapping]int
 	locations map[location]int
 	samples   map[string]int
-	eventAt   map[*event]int // of its first value
+	sampled   map[*event]bool
 	count     int
 	ofProcess map[uint32]int // samples
 
@@ -39,7 +39,7 @@ type location struct {
 func newBuilder(f *file) *builder {
 	return &builder{
 		file: f, machine: newMachine(), byMapping: map[profile.Mapping]int{}, locations: map[location]int{}, samples: map[string]int{},
-		eventAt: map[*event]int{}, ofProcess: map[uint32]int{},
+		sampled: map[*event]bool{}, ofProcess: map[uint32]int{},
 	}
 }
 
@@ -88,7 +88,7 @@ func (b *builder) take(r record) {
 			b.symbols = append(b.symbols, s)
 		}
 	case recordSample:
-		b.sampled(r)
+		b.sample(r)
 	}
 }
 
@@ -136,8 +136,8 @@ const (
 	contextDeferred = ^uint64(640) + 1 // a number by which the rest may come later
 )
 
-// sampled counts a sample.
-func (b *builder) sampled(r record) {
+// sample counts one.
+func (b *builder) sample(r record) {
 	s, _ := r.event.parse(r.body, b.file.order)
 	b.count++
 	b.ofProcess[s.pid]++
@@ -147,15 +147,11 @@ func (b *builder) sampled(r record) {
 		}
 		b.last = max(b.last, r.time)
 	}
-	at, seen := b.eventAt[r.event]
-	if !seen {
-		at = 2 * len(b.eventAt)
-		b.eventAt[r.event] = at
-	}
+	b.sampled[r.event] = true
 	stack := b.stack(r.misc&miscMode, s)
 	thread := b.machine.names[task{s.pid, s.tid}]
 	key := binary.NativeEndian.AppendUint64(nil, uint64(s.pid)<<32|uint64(s.tid))
-	key = binary.NativeEndian.AppendUint64(key, uint64(at))
+	key = binary.NativeEndian.AppendUint64(key, uint64(r.event.number))
 	for _, n := range stack {
 		key = binary.NativeEndian.AppendUint64(key, uint64(n))
 	}
@@ -164,9 +160,9 @@ func (b *builder) sampled(r record) {
 	if !seen {
 		n = len(b.profile.Samples)
 		b.samples[string(key)] = n
-		b.profile.Samples = append(b.profile.Samples, profile.Sample{Stack: stack, Values: []int64{int64(at), 0, 0}, PID: int(s.pid), TID: int(s.tid), Thread: thread})
+		b.profile.Samples = append(b.profile.Samples, profile.Sample{Stack: stack, Values: []int64{int64(r.event.number), 0, 0}, PID: int(s.pid), TID: int(s.tid), Thread: thread})
 	}
-	values := b.profile.Samples[n].Values // the event's, until it is known how many events there are
+	values := b.profile.Samples[n].Values // the event and its two, until it is known how many events have samples
 	values[1]++
 	values[2] += int64(s.period)
 }
@@ -259,12 +255,13 @@ func (b *builder) finish() *profile.Profile {
 		}
 		p.Mappings = append(p.Mappings, m.Mapping)
 	}
-	events := make([]*event, len(b.eventAt))
-	for e, at := range b.eventAt {
-		events[at/2] = e
-	}
-	if len(events) == 0 && len(b.file.events) > 0 {
-		events = b.file.events[:1]
+	var events []*event
+	at := map[int64]int{} // an event's first value, by its number
+	for i, e := range b.file.events {
+		if b.sampled[e] {
+			at[int64(i)] = 2 * len(events)
+			events = append(events, e)
+		}
 	}
 	for _, e := range events {
 		types := e.types(len(events) == 1)
@@ -273,7 +270,7 @@ func (b *builder) finish() *profile.Profile {
 	for i := range p.Samples {
 		old := p.Samples[i].Values
 		p.Samples[i].Values = make([]int64, len(p.Types))
-		copy(p.Samples[i].Values[old[0]:], old[1:])
+		copy(p.Samples[i].Values[at[old[0]]:], old[1:])
 	}
 	if len(events) > 0 {
 		e := events[0]
@@ -341,6 +338,9 @@ func (b *builder) comments(events []*event) []string {
 	}
 	if slices.ContainsFunc(events, func(e *event) bool { return e.sampleType&sampleBranches != 0 }) {
 		lines = append(lines, "recorded with branch stacks (lbr, -b): they are left out, call chains are those of frame pointers")
+	}
+	if slices.ContainsFunc(events, func(e *event) bool { return e.sampleType&sampleRead != 0 && e.readFormat&readGroup != 0 }) {
+		lines = append(lines, "recorded with the counters of whole groups (:S): only those of the leaders are taken")
 	}
 	return lines
 }

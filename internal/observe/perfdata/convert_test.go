@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
+
 	"github.com/envoyshim/envoyshim/internal/observe/flamegraph"
 	"github.com/envoyshim/envoyshim/internal/observe/perfdata"
 	"github.com/envoyshim/envoyshim/internal/observe/profile"
@@ -174,6 +176,53 @@ func words(values ...uint64) (b []byte) {
 		b = binary.LittleEndian.AppendUint64(b, v)
 	}
 	return b
+}
+
+// Compressed records continue one stream, and what they expand to is cut anywhere.
+func TestConvertCompressed(t *testing.T) {
+	plain := orders["little-endian"]
+	story(&plain)
+	file, _ := plain.file("far", [20]byte{}, "/b")
+	want, _, err := perfdata.Convert(bytes.NewReader(file), perfdata.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range []uint32{81, 83} {
+		for _, size := range []int{1, 7, 100, 1 << 20} {
+			w := orders["little-endian"]
+			var out bytes.Buffer
+			z, err := zstd.NewWriter(&out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rounds := []byte{68, 0, 0, 0, 0, 0, 8, 0} // perf leaves them as they are
+			for part := range bytes.SplitSeq(plain.records.Bytes(), rounds) {
+				for piece := range slices.Chunk(part, size) {
+					_, _ = z.Write(piece)
+					if err := z.Flush(); err != nil {
+						t.Fatal(err)
+					}
+					values := []byte(nil)
+					if kind == 83 {
+						values = words(uint64(out.Len()))
+					}
+					values = append(values, out.Bytes()...)
+					if kind == 83 {
+						values = append(values, make([]byte, -len(values)&7)...)
+					}
+					w.records.Write(w.words(nil, kind, uint16(0), uint16(8+len(values))))
+					w.records.Write(values)
+					out.Reset()
+				}
+				w.records.Write(rounds)
+			}
+			file, _ := w.file("far", [20]byte{}, "/b")
+			got, samples, err := perfdata.Convert(bytes.NewReader(file), perfdata.Options{})
+			if err != nil || samples != 4 || !slices.Equal(shown(got), shown(want)) {
+				t.Errorf("kind %d, in pieces of %d bytes: %d samples, error %v", kind, size, samples, err)
+			}
+		}
+	}
 }
 
 // A perf that was killed has not written how much there is.

@@ -17,6 +17,7 @@ type event struct {
 	readFormat uint64
 	flags      uint64
 	name       string
+	number     int // in the file's list
 }
 
 // Bits of perf_event_attr's flags, as a little-endian machine counts them.

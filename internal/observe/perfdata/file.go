@@ -68,7 +68,7 @@ func open(in io.Reader) (f *file, incomplete error, err error) {
 	case "2ELIFREP":
 		f.order = binary.BigEndian
 	case "PERFFILE":
-		return nil, nil, errors.New("it is from a perf older than Linux 2.6.33, whose files are not read here")
+		return nil, nil, malformed(0, "a file of a perf older than Linux 2.6.33 (PERFFILE), not of PERFILE2")
 	default:
 		return nil, nil, malformed(0, "no file of perf record: %q instead of PERFILE2", head[:8])
 	}
@@ -167,6 +167,7 @@ func (f *file) event(e *event, ids []byte, offset int64) error {
 	if len(f.events) == maxEvents {
 		return malformed(offset, "more than %d events", maxEvents)
 	}
+	e.number = len(f.events)
 	f.events = append(f.events, e)
 	c := cursor{b: ids, order: f.order}
 	for len(c.b) >= 8 {
