@@ -28,6 +28,7 @@ type builder struct {
 	lost        uint64
 	throttled   int
 	guest       int // samples of virtual machines
+	deferred    int // chains whose part in user space is a record of its own
 	symbols     []kernelSymbol
 }
 
@@ -195,6 +196,7 @@ func (b *builder) stack(mode uint16, s sample) []int {
 			continue
 		case pc == contextDeferred:
 			c.u64()
+			b.deferred++
 			continue
 		case pc >= contextMax:
 			in, first = nil, true
@@ -329,6 +331,7 @@ func (b *builder) comments(events []*event) []string {
 	say(b.lost, "%d samples or other records were lost: the kernel's buffers were full", b.lost)
 	say(uint64(b.throttled), "the kernel held the sampling back %d times (kernel.perf_event_max_sample_rate)", b.throttled)
 	say(uint64(b.guest), "%d samples are of virtual machines: their addresses have no names", b.guest)
+	say(uint64(b.deferred), "%d chains of calls end where user space begins: that part was recorded later (--call-graph fp,defer), and is not read", b.deferred)
 	say(uint64(b.file.unknown), "%d samples are of events that the file does not list: left out", b.file.unknown)
 	if b.file.killed {
 		lines = append(lines, "perf was killed before it finished the file: build-ids and some samples may be missing")
