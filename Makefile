@@ -13,10 +13,8 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FIXTURES := bin/test/standin bin/test/standin-static bin/test/standin-bazel bin/test/tour bin/test/probe bin/test/probe-static \
 	bin/test/probe-static-pie bin/test/goprog bin/test/gocrowd bin/test/gohost bin/test/libgolib.so \
 	bin/test/parent bin/test/deny bin/test/crowd bin/test/tally bin/test/crash bin/test/hear bin/test/storm bin/test/bench-exit \
-	bin/test/gorecover bin/test/crowd-musl bin/test/catcher bin/test/adminport bin/test/envoyshim-enter bin/test/goprog-arm64 bin/test/guest.test
-	bin/test/gorecover bin/test/burn bin/test/burn-nofp bin/test/crowd-musl bin/test/catcher bin/test/envoyshim-enter bin/test/goprog-arm64 bin/test/guest.test
-	bin/test/gorecover bin/test/burn bin/test/burn-nofp bin/test/burn-static bin/test/crowd-musl bin/test/catcher bin/test/envoyshim-enter bin/test/goprog-arm64 bin/test/guest.test
-	bin/test/gorecover bin/test/shares bin/test/libplugin.so bin/test/crowd-musl bin/test/catcher bin/test/envoyshim-enter bin/test/goprog-arm64 bin/test/guest.test
+	bin/test/gorecover bin/test/burn bin/test/burn-nofp bin/test/burn-static bin/test/shares bin/test/libplugin.so bin/test/crowd-musl \
+	bin/test/catcher bin/test/adminport bin/test/envoyshim-enter bin/test/goprog-arm64 bin/test/guest.test
 ARM64_FIXTURES := $(addprefix bin/arm64/test/,probe parent crash hear gocrowd guest.test dlv)
 BENCH_FIXTURES := bin/test/bench-execve bin/test/bench-goexec bin/test/bench-goheart bin/test/heartbeat
 
