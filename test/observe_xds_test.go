@@ -168,16 +168,21 @@ func xdsRoutes(name, cluster string) map[string]any {
 func TestXDSIsToldAsTheServerSawIt(t *testing.T) {
 	for _, aggregated := range []bool{true, false} {
 		for _, delta := range []bool{false, true} {
-			t.Run(fmt.Sprintf("aggregated %v, delta %v", aggregated, delta), func(t *testing.T) { testXDS(t, aggregated, delta) })
+			for _, unified := range []bool{false, true} {
+				t.Run(fmt.Sprintf("aggregated %v, delta %v, unified %v", aggregated, delta, unified), func(t *testing.T) { testXDS(t, aggregated, delta, unified) })
+			}
 		}
 	}
 }
 
-func testXDS(t *testing.T, aggregated, delta bool) {
+func testXDS(t *testing.T, aggregated, delta, unified bool) {
 	x := startXDS(t)
 	source := xdsSource(aggregated, delta)
 	one, two := freePort(t), freePort(t)
 	args := []string{"--component-log-level", "config:trace"}
+	if unified {
+		args = append(args, "--config-yaml", `{"layered_runtime":{"layers":[{"name":"test","static_layer":{"envoy.reloadable_features.unified_mux":true}}]}}`)
+	}
 	if aggregated {
 		args = append(args, "--log-format", "%Y-%m-%dT%T.%fZ\t%l\tenvoy %n %g:%#\t%v\tthread=%t") // as pilot-agent has it
 	}
@@ -281,7 +286,7 @@ func testXDS(t *testing.T, aggregated, delta bool) {
 	if left := slices.DeleteFunc(xdsOf(s, "LDS"), func(r admin.Resource) bool { return r.Status == admin.Drained }); len(left) != 0 {
 		t.Errorf("still there: %+v", left)
 	}
-	compareXDSLog(t, envoy, x, aggregated, delta)
+	compareXDSLog(t, envoy, x, aggregated, delta, unified)
 }
 
 func xdsOf(s admin.Snapshot, short string) (all []admin.Resource) {
@@ -313,7 +318,7 @@ func (x *xdsServer) resource(s admin.Snapshot, short, name, version string, stat
 }
 
 // compareXDSLog compares Envoy's log with the server's records: each response came, in that order, and was taken or not; with its nonce, where that is told.
-func compareXDSLog(t *testing.T, envoy *process, x *xdsServer, aggregated, delta bool) {
+func compareXDSLog(t *testing.T, envoy *process, x *xdsServer, aggregated, delta, unified bool) {
 	t.Helper()
 	var got, want []string
 	for line := range strings.Lines(envoy.err.String()) {
@@ -339,10 +344,14 @@ func compareXDSLog(t *testing.T, envoy *process, x *xdsServer, aggregated, delta
 		short := admin.ShortType(r.Type)
 		switch {
 		case r.Event == "response":
-			want = append(want, "received "+short+" "+r.Version)
+			version := r.Version
+			if unified {
+				version = "" // is not told
+			}
+			want = append(want, "received "+short+" "+version)
 		case r.Event == "request" && r.Answer != "":
 			want = append(want, r.Answer+" "+short)
-			if !delta {
+			if !delta || unified {
 				want = append(want, "nonce "+short+" "+r.Nonce)
 			}
 		}

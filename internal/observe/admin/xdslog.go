@@ -13,7 +13,7 @@ type XDSEvent struct {
 	Kind    XDSKind   `json:"event"`
 	Type    string    `json:"type"` // as of a [Resource]
 	TypeURL string    `json:"type_url"`
-	Version string    `json:"version,omitempty"` // not of an acceptance in delta
+	Version string    `json:"version,omitempty"` // where the line has one
 	Nonce   string    `json:"nonce,omitempty"`   // of an answer
 	Details string    `json:"details,omitempty"` // of a rejection: the first line
 }
@@ -21,13 +21,14 @@ type XDSEvent struct {
 // XDSKind is what happened.
 type XDSKind string
 
-// The kinds. With the level of the logger config, or of the files source/extensions/config_subscription/grpc/*, that tells of them: of state of the world,
-// and of delta. No line of delta has a nonce. Each subscription of a type tells that it took a response, or did not: RDS may have several.
+// The kinds, with the level of the logger config, or of the files source/extensions/config_subscription/grpc/*, that tells of them. Of delta, as Istio's,
+// no line has a nonce unless Envoy runs with the runtime feature envoy.reloadable_features.unified_mux, whose lines have it at debug, but no version when
+// a response comes. Each subscription of a type tells that it took a response, or did not: RDS may have several.
 const (
 	XDSReceived XDSKind = "received" // debug; a response came
 	XDSAccepted XDSKind = "accepted" // debug
-	XDSRejected XDSKind = "rejected" // warning
-	XDSRequest  XDSKind = "request"  // trace, state of the world only: a request that answers the response with that Nonce, or asks for more after it, and has the Version that is in use
+	XDSRejected XDSKind = "rejected" // warning; by some lines twice
+	XDSRequest  XDSKind = "request"  // trace; a request that answers the response with that Nonce, or asks for more after it, and has the Version that is in use
 )
 
 // An xdsLine is one form of message.
@@ -37,13 +38,20 @@ type xdsLine struct {
 }
 
 // xdsLines are messages of source/extensions/config_subscription/grpc: grpc_mux_impl.cc, new_grpc_mux_impl.cc, grpc_subscription_impl.cc,
-// delta_subscription_state.cc. They are compiled when there is a log to read, not at each start of a program.
+// delta_subscription_state.cc; and of the unified multiplexer, xds_mux/*, which is used with the runtime feature envoy.reloadable_features.unified_mux. They are compiled when there is a log to read, not at each start of a program.
 var xdsLines = sync.OnceValue(func() []xdsLine {
+	of := func(text string) *regexp.Regexp {
+		return regexp.MustCompile(strings.ReplaceAll(text, "TYPE", `(?<type>type\.googleapis\.com/[\w.]+)`))
+	}
 	return []xdsLine{
-		{XDSReceived, regexp.MustCompile(`Received (?:gRPC message|DeltaDiscoveryResponse) for (?<type>type\.googleapis\.com/\S+) at version (?<version>.*)`)},
-		{XDSAccepted, regexp.MustCompile(`(?:gRPC|Delta) config for (?<type>type\.googleapis\.com/\S+) accepted with \d+ resources (?:with version (?<version>.*)|added, \d+ removed)`)},
-		{XDSRejected, regexp.MustCompile(`gRPC config for (?<type>type\.googleapis\.com/\S+) rejected: (?<details>.*)`)},
-		{XDSRequest, regexp.MustCompile(`Sending DiscoveryRequest for (?<type>type\.googleapis\.com/\S+): (?:.*?\bversion_info: "(?<version>[^"]*)")?.*\bresponse_nonce: "(?<nonce>[^"]+)"`)},
+		{XDSReceived, of(`Received (?:gRPC message|DeltaDiscoveryResponse) for TYPE at version (?<version>.*)`)},
+		{XDSReceived, of(`Handling response for TYPE`)},
+		{XDSAccepted, of(`gRPC config for TYPE accepted with \d+ resources with version (?<version>.*)`)},
+		{XDSAccepted, of(`Config update for TYPE \(version (?<version>.*)\) accepted with \d+ resources`)},
+		{XDSAccepted, of(`Delta config for TYPE accepted with \d+ resources added, \d+ removed`)},
+		{XDSRejected, of(`(?:gRPC config|Config) for TYPE rejected: (?<details>.*)`)},
+		{XDSRequest, of(`Sending DiscoveryRequest for TYPE: (?:.*?\bversion_info: "(?<version>[^"]*)")?.*\bresponse_nonce: "(?<nonce>[^"]+)"`)},
+		{XDSRequest, of(`ACK for TYPE will have nonce (?<nonce>\S+)`)},
 	}
 })
 

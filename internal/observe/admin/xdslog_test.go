@@ -23,6 +23,12 @@ func TestParseXDSLine(t *testing.T) {
 			Time: local(639), Kind: XDSRequest, Type: "CDS", TypeURL: cds, Version: "1", Nonce: "7"},
 		"2026-11-22T18:49:19.637000Z\tdebug\tenvoy config source/extensions/config_subscription/grpc/new_grpc_mux_impl.cc:161\tReceived DeltaDiscoveryResponse for " + lds + " at version 2026-11-22T18:49:18Z/4\tthread=25": {
 			Time: time.Date(2026, 11, 22, 18, 49, 19, 637e6, time.UTC), Kind: XDSReceived, Type: "LDS", TypeURL: lds, Version: "2026-11-22T18:49:18Z/4"},
+		"[2026-11-22 18:49:19.638][9178][debug][config] [source/extensions/config_subscription/grpc/xds_mux/sotw_subscription_state.cc:96] Config update for " + lds + " (version 1) accepted with 1 resources": {
+			Time: local(638), Kind: XDSAccepted, Type: "LDS", TypeURL: lds, Version: "1"},
+		"[2026-11-22 18:49:19.638][9178][debug][config] [./source/extensions/config_subscription/grpc/xds_mux/subscription_state.h:71] Handling response for " + lds: {
+			Time: local(638), Kind: XDSReceived, Type: "LDS", TypeURL: lds},
+		"2026-11-22T18:49:19.637000Z\tdebug\tenvoy config ./source/extensions/config_subscription/grpc/xds_mux/subscription_state.h:101\tACK for " + lds + " will have nonce 7\tthread=25": {
+			Time: time.Date(2026, 11, 22, 18, 49, 19, 637e6, time.UTC), Kind: XDSRequest, Type: "LDS", TypeURL: lds, Nonce: "7"},
 		"Received gRPC message for type.googleapis.com/x.Y at version ": {Kind: XDSReceived, Type: "Y", TypeURL: "type.googleapis.com/x.Y"},
 	} {
 		if got, ok := ParseXDSLine(line); !ok || got != want {
