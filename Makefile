@@ -239,6 +239,8 @@ fuzz: build
 	go test -run '^$$' -fuzz FuzzCallFrameInformation -fuzztime 30s -fuzzminimizetime 10x ./internal/backtrace
 	go test -run '^$$' -fuzz FuzzInject -fuzztime 30s -fuzzminimizetime 10x ./images/manifest
 	go test -run '^$$' -fuzz FuzzRecognise -fuzztime 30s -fuzzminimizetime 10x ./launcher
+	go test -run '^$$' -fuzz FuzzMI -fuzztime 30s -fuzzminimizetime 10x ./internal/observe/script
+	go test -run '^$$' -fuzz FuzzLLDBStop -fuzztime 30s -fuzzminimizetime 10x ./internal/observe/script
 	go test -run '^$$' -fuzz FuzzReadDAP -fuzztime 30s -fuzzminimizetime 10x ./launcher
 	go test -run '^$$' -fuzz FuzzLines -fuzztime 30s -fuzzminimizetime 10x ./internal/observe/accesslog
 	go test -run '^$$' -fuzz FuzzParse -fuzztime 30s -fuzzminimizetime 10x ./internal/observe/telemetry

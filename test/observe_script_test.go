@@ -164,7 +164,7 @@ func TestScriptTrace(t *testing.T) {
 			const calls, epoll = ".*OsSysCallsImpl.*", "^epoll_(create.*|ctl)$"
 			w := traceBy(t, o, s, observe.Trace{Frames: 6, Points: []observe.Point{
 				{Name: observe.EntryPoint}, {Name: observe.MainPoint}, {Name: "Envoy::MainCommon::main"}, {Name: "no_such_function"},
-				{Name: calls, Regexp: true}, {Name: epoll, Regexp: true, File: "libc.so.6"}, {Name: "epoll_wait", File: "libc.so.6"}}})
+				{Name: calls, Regexp: true, Return: true}, {Name: epoll, Regexp: true, File: "libc.so.6"}, {Name: "epoll_wait", File: "libc.so.6"}}})
 			waits := map[int]bool{}
 			w.until("all four threads in their loops", func(e observe.Event) bool {
 				if e.Point == "epoll_wait" {
@@ -214,6 +214,18 @@ func TestScriptTrace(t *testing.T) {
 			if fd := argument(os3[1], "fd"); fd != argument(os3[2], "fd") || fd == "" || fd == "0" {
 				t.Errorf("bind's fd %q, listen's %q", fd, argument(os3[2], "fd"))
 			}
+			var results []string
+			for _, e := range w.events {
+				if e.Kind == observe.Return {
+					results = append(results, e.Function+" "+e.Result)
+					if e.Point != calls || e.TID != s.pid() || e.Duration <= 0 || e.Stopped <= 0 {
+						t.Errorf("%+v", e)
+					}
+				}
+			}
+			if want := []string{os + "socket " + argument(os3[1], "fd"), os + "bind 0", os + "listen 0"}; !slices.Equal(results, want) {
+				t.Errorf("results %q, not %q", results, want)
+			}
 			var names, lines []string
 			for _, f := range os3[1].Frames[:5] {
 				names, lines = append(names, f.Function), append(lines, filepath.Base(f.Source))
@@ -233,6 +245,7 @@ func TestScriptTrace(t *testing.T) {
 				contains(t, out, f.Function)
 			}
 			// Each thread makes its loop's descriptor, adds to it, and waits; those of the workers have their names.
+			named := 0
 			for tid := range waits {
 				var made, names []string
 				for _, e := range w.events {
@@ -246,9 +259,14 @@ func TestScriptTrace(t *testing.T) {
 				if made[0] != "epoll_create1" || !slices.Contains(made, "epoll_ctl") || made[len(made)-1] != "epoll_wait" {
 					t.Errorf("thread %d: %q", tid, made)
 				}
-				if last := names[len(names)-1]; tid != s.pid() && !strings.HasPrefix(last, "wrk:worker_") {
+				if last := names[len(names)-1]; strings.HasPrefix(last, "wrk:worker_") {
+					named++
+				} else if last != "standin" { // it is given its name later
 					t.Errorf("thread %d is called %q", tid, last)
 				}
+			}
+			if named == 0 {
+				t.Error("no thread has a worker's name")
 			}
 		})
 	}
@@ -389,7 +407,10 @@ func TestScriptUnprivileged(t *testing.T) {
 			own, elf := installAlone(t, "envoyshim"), asEnvoy(t, probe(t))
 			s := &shim{process: start(t, shimEnv("debug", elf), append(slices.Clone(as), installAlone(t, "envoy"), "exit", "3")...)}
 			s.awaitHeld("debug")
-			o.Stdio = append(slices.Clone(as), own, "stdio", "--pid", strconv.Itoa(s.pid()))
+			o.Stdio = []string{own, "stdio", "--pid", strconv.Itoa(s.pid())}
+			if o.Kind == debugtrace.LLDB { // gdb starts it itself
+				o.Stdio = append(slices.Clone(as), o.Stdio...)
+			}
 			o.Path = wrapper(t, strings.Join(as, " ")+" "+o.Path+" \"$@\"")
 			w := traceBy(t, o, s, observe.Trace{Points: []observe.Point{{Name: observe.MainPoint}}})
 			if err := w.end(); err != nil {
@@ -455,7 +476,7 @@ func TestScriptStatic(t *testing.T) {
 	for name, o := range tracers(t) {
 		t.Run(name, func(t *testing.T) {
 			s := hold(t, "debug", fixture(t, "bin/test/probe-static"), "count", "25")
-			w := traceBy(t, o, s, observe.Trace{Frames: 2, Points: []observe.Point{{Name: observe.MainPoint}, {Name: "probe_step"}, {Name: "no_such_function"}}})
+			w := traceBy(t, o, s, observe.Trace{Frames: 2, Points: []observe.Point{{Name: observe.MainPoint, Return: true}, {Name: "probe_step", Return: true}, {Name: "no_such_function"}}})
 			if err := w.end(); err != nil {
 				t.Fatal(err)
 			}
@@ -467,6 +488,15 @@ func TestScriptStatic(t *testing.T) {
 				if argument(e, "n") != strconv.Itoa(i) {
 					t.Errorf("step %d: %+v", i, e.Args)
 				}
+			}
+			var results []string
+			for _, e := range w.events {
+				if e.Kind == observe.Return {
+					results = append(results, e.Function+" "+e.Result)
+				}
+			}
+			if len(results) != 26 || results[0] != "probe_step 1" || results[24] != "probe_step 25" || results[25] != "main 0" {
+				t.Errorf("%q", results)
 			}
 		})
 	}

@@ -82,8 +82,14 @@ func (d *debugger) answered() {
 	d.owes = nil
 }
 
+// errNotYet means that nothing came in time.
+var errNotYet = errors.New("not yet")
+
 // line is the next one. The error is errOver, once, when ctx is done.
-func (d *debugger) line() (string, error) {
+func (d *debugger) line() (string, error) { return d.lineBefore(nil) }
+
+// lineBefore is line, but errNotYet when the time comes first.
+func (d *debugger) lineBefore(late <-chan time.Time) (string, error) {
 	done := d.ctx.Done()
 	var limit, owes <-chan time.Time
 	if d.over {
@@ -101,6 +107,8 @@ func (d *debugger) line() (string, error) {
 	case <-done:
 		d.over, d.limit = true, time.NewTimer(patience)
 		return "", errOver
+	case <-late:
+		return "", errNotYet
 	case <-owes:
 		return "", fmt.Errorf("%s has not answered for %s", d.kind, answerLimit)
 	case <-limit:
@@ -120,7 +128,7 @@ func (d *debugger) ended() error {
 
 // heard keeps what may say why a debugger fails.
 func (d *debugger) heard(line string) {
-	if line = strings.TrimSpace(line); line != "" {
+	if line = strings.TrimSpace(line); line != "" && !strings.Contains(d.last, "internal-error") {
 		d.last = line
 	}
 }

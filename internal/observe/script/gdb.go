@@ -28,7 +28,9 @@ type gdb struct {
 	loads       int                    // stops of the loader
 	threads     map[string]int         // those that were told of, by gdb's number
 	calls       map[int]time.Duration  // system calls that have not returned, by thread: since when
-	stopped     time.Time              // when the last stop was read
+	returns     returns
+	results     map[string]string // types of functions' results
+	stopped     time.Time         // when the last stop was read
 }
 
 // A breakpoint is why gdb stops.
@@ -36,16 +38,19 @@ type breakpoint struct {
 	point    *point // nil: a system call, or libc's start, which is called with main
 	function string // that a regular expression found
 	start    bool   // libc's start
+	returns  bool   // where calls return to
 }
 
 func runGDB(ctx context.Context, t *trace) error {
 	d, err := startDebugger(ctx, t.Options, []string{"-nx", "-q", "--interpreter=mi3",
-		"-iex", "set auto-load no", "-iex", "set debuginfod enabled off", "-iex", "set index-cache enabled off"})
+		"-iex", "set auto-load no", "-iex", "set debuginfod enabled off", "-iex", "set index-cache enabled off",
+		"-iex", "maintenance set internal-error quit yes", "-iex", "maintenance set internal-error corefile no"}) // not to be asked
 	if err != nil {
 		return err
 	}
 	defer d.close()
-	g := &gdb{debugger: d, trace: t, breakpoints: map[string]*breakpoint{}, set: map[string]bool{}, threads: map[string]int{}, calls: map[int]time.Duration{}}
+	g := &gdb{debugger: d, trace: t, breakpoints: map[string]*breakpoint{}, set: map[string]bool{}, threads: map[string]int{}, calls: map[int]time.Duration{},
+		returns: returns{numbers: map[uint64]string{}}, results: map[string]string{}}
 	err = g.begin()
 	if err == nil {
 		err = g.follow()
@@ -112,18 +117,17 @@ func (g *gdb) console(command string) (string, error) {
 }
 
 // next reads a record, and notes what it tells by the way.
-func (g *gdb) next() (record, error) {
-	line, err := g.line()
+func (g *gdb) next() (record, error) { return g.nextBefore(nil) }
+
+// nextBefore is next, but errNotYet when the time comes first.
+func (g *gdb) nextBefore(late <-chan time.Time) (record, error) {
+	line, err := g.lineBefore(late)
 	if err != nil {
 		return record{}, err
 	}
 	r, err := parseMI(line)
 	if err != nil {
-		g.unread(line, err)
-		if !strings.HasPrefix(line, "*stopped") {
-			return record{}, nil
-		}
-		r = record{kind: '*', class: "stopped"} // it stands still all the same
+		g.unread(line, err) // what was read of it counts: it may be what an answer, or a stop, is waited for
 	}
 	switch {
 	case r.kind == '&':
@@ -148,13 +152,13 @@ func (g *gdb) next() (record, error) {
 func (g *gdb) begin() error {
 	for _, command := range []string{
 		"gdb-set confirm off", "gdb-set pagination off", "gdb-set width 0", "gdb-set breakpoint pending on",
-		"gdb-set mi-async on",               // it takes an interrupt while the process runs
-		"gdb-set sysroot target:",           // libraries are the process's, which may have another root
-		"gdb-set exec-file-mismatch off",    // the caller has chosen the file
-		"gdb-set stop-on-solib-events 1",    // expressions are looked up in libraries before these run
-		"gdb-set print elements 100",        // characters of a string
-		"gdb-set print max-depth 2",         // of structures in structures
-		"gdb-set print frame-arguments all", //
+		"gdb-set mi-async on",                   // it takes an interrupt while the process runs
+		"gdb-set sysroot target:",               // libraries are the process's, which may have another root
+		"gdb-set exec-file-mismatch off",        // the caller has chosen the file
+		"gdb-set stop-on-solib-events 1",        // expressions are looked up in libraries before these run
+		"gdb-set print elements 100",            // characters of a string
+		"gdb-set print max-depth 2",             // of structures in structures
+		"gdb-set print frame-arguments scalars", // the values of others are pages
 		"gdb-set backtrace past-main on",
 	} {
 		if _, err := g.do(command); err != nil && !errors.As(err, new(refused)) {
@@ -218,9 +222,6 @@ func (g *gdb) place(p *point) error {
 	if why := refused(""); errors.As(err, &why) {
 		p.words = "gdb: " + strings.TrimRight(why.Error(), ".")
 		return nil
-	}
-	if p.Return && !p.told && err == nil {
-		g.unresolved(p.Name, "gdb tells of its calls only: returns are told by the tracer of envoyshim")
 	}
 	return err
 }
@@ -360,6 +361,9 @@ func (g *gdb) follow() error {
 			return fmt.Errorf("gdb: %w", err)
 		}
 		for g.stop == nil {
+			if g.over {
+				return errOver
+			}
 			if _, err := g.next(); err != nil {
 				return err
 			}
@@ -438,7 +442,7 @@ func (g *gdb) loaded(stop *record) error {
 }
 
 // event is what all stops have in common; the frames are those asked for, and at least one.
-func (g *gdb) event(stop *record, kind observe.Kind) (observe.Event, error) {
+func (g *gdb) event(stop *record, kind observe.Kind, frames int) (observe.Event, error) {
 	e := observe.Event{Kind: kind, Time: g.Start(), PID: g.PID}
 	id := stop.str("thread-id")
 	r, err := g.do("thread-info " + id)
@@ -449,8 +453,8 @@ func (g *gdb) event(stop *record, kind observe.Kind) (observe.Event, error) {
 		e.TID, e.Thread = threadID(threads[0].str("target-id")), threads[0].str("name")
 	}
 	stack := value{fields: []field{{"frame", stop.get("frame")}}}
-	if g.Order.Frames > 1 {
-		r, err := g.do(fmt.Sprintf("stack-list-frames --no-frame-filters 0 %d", g.Order.Frames-1))
+	if frames > 1 {
+		r, err := g.do(fmt.Sprintf("stack-list-frames --no-frame-filters 0 %d", frames-1))
 		if err != nil {
 			return e, err
 		}
@@ -474,7 +478,14 @@ func (g *gdb) hit(stop *record) error {
 	if b.start {
 		return g.main(b.point)
 	}
-	e, err := g.event(stop, observe.Call)
+	if b.returns {
+		return g.returned(stop)
+	}
+	frames := g.Order.Frames
+	if b.point.Return {
+		frames = max(frames, 2)
+	}
+	e, err := g.event(stop, observe.Call, frames)
 	if err != nil {
 		return err
 	}
@@ -488,6 +499,76 @@ func (g *gdb) hit(stop *record) error {
 	for _, a := range stop.get("frame").get("args").fields {
 		e.Args = append(e.Args, observe.Arg{Name: a.str("name"), Value: a.str("value")})
 	}
+	if b.point.Return && len(e.Frames) > 1 {
+		if err := g.awaitReturn(e); err != nil {
+			return err
+		}
+	}
+	g.tell(e)
+	return nil
+}
+
+// awaitReturn sets a breakpoint where a call returns to.
+func (g *gdb) awaitReturn(e observe.Event) error {
+	c := call{event: e, address: e.Frames[1].PC}
+	var err error
+	if c.sp, err = g.register("$sp"); err != nil {
+		return err
+	}
+	kind, known := g.results[e.Function]
+	if !known {
+		if text, err := g.console("whatis " + e.Function); err == nil {
+			kind = resultType(strings.TrimPrefix(text, "type = "))
+		}
+		g.results[e.Function] = kind
+	}
+	c.result = kind
+	g.returns.pending = append(g.returns.pending, c)
+	if g.returns.numbers[c.address] != "" {
+		return nil
+	}
+	r, err := g.do(fmt.Sprintf("break-insert *%#x", c.address))
+	if err == nil {
+		number := r.get("bkpt").str("number")
+		g.returns.numbers[c.address], g.breakpoints[number] = number, &breakpoint{returns: true}
+	}
+	return err
+}
+
+// register is the value of one of the thread that has stopped.
+func (g *gdb) register(name string) (uint64, error) {
+	r, err := g.do("data-evaluate-expression " + miQuoted("(unsigned long)"+name))
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseUint(r.str("value"), 10, 64)
+}
+
+// returned tells of a return, if it is that of a call that was told.
+func (g *gdb) returned(stop *record) error {
+	e, err := g.event(stop, observe.Return, 1)
+	if err != nil {
+		return err
+	}
+	sp, err := g.register("$sp")
+	if err != nil {
+		return err
+	}
+	c, ok, idle := g.returns.returned(e.TID, e.Frames[0].PC, sp)
+	for _, number := range idle {
+		delete(g.breakpoints, number)
+		if _, err := g.do("break-delete " + number); err != nil {
+			return err
+		}
+	}
+	if !ok {
+		return nil
+	}
+	register, err := g.register(callResult)
+	if err != nil {
+		return err
+	}
+	e.Point, e.Function, e.Duration, e.Result, e.Frames = c.event.Point, c.event.Function, e.Time-c.event.Time, resultText(c.result, register), nil
 	g.tell(e)
 	return nil
 }
@@ -501,11 +582,11 @@ func (g *gdb) tell(e observe.Event) {
 
 // main sets the breakpoint at main, whose address is libc's first argument.
 func (g *gdb) main(p *point) error {
-	r, err := g.do("data-evaluate-expression " + miQuoted("(unsigned long)"+firstArgument))
+	address, err := g.register(firstArgument)
 	if err != nil {
 		return err
 	}
-	return g.insert("*"+r.str("value"), &breakpoint{point: p})
+	return g.insert(fmt.Sprintf("*%#x", address), &breakpoint{point: p})
 }
 
 // syscall notes a system call, and tells of it when it returns.
@@ -517,7 +598,7 @@ func (g *gdb) syscall(stop *record) error {
 		}
 		return err
 	}
-	e, err := g.event(stop, observe.Syscall)
+	e, err := g.event(stop, observe.Syscall, g.Order.Frames)
 	if err != nil {
 		return err
 	}
@@ -529,7 +610,7 @@ func (g *gdb) syscall(stop *record) error {
 		e.Duration = e.Time - since
 		delete(g.calls, e.TID)
 	}
-	r, err := g.do("data-evaluate-expression " + miQuoted("(long)"+syscallResult))
+	r, err := g.do("data-evaluate-expression " + miQuoted("(long)"+callResult))
 	if err != nil {
 		return err
 	}
@@ -588,18 +669,24 @@ func threadID(target string) int {
 	return tid
 }
 
+// quiet is how long gdb has nothing to say before it is told to interrupt the process: on its way past a breakpoint it cannot be, but ends by an assertion
+// (finish_step_over, in 13 and 16).
+const quiet = 200 * time.Millisecond
+
 // leave stops the process, takes the breakpoints out, and detaches.
 func (g *gdb) leave() error {
-	if g.running && g.stop == nil {
-		if _, err := g.do("exec-interrupt"); err != nil && !errors.As(err, new(refused)) {
+	late := time.After(quiet)
+	for interrupted := false; g.running; {
+		_, err := g.nextBefore(late)
+		if errors.Is(err, errNotYet) && !interrupted {
+			interrupted, late = true, nil
+			_, err = g.do("exec-interrupt")
+		}
+		if err != nil && !errors.As(err, new(refused)) {
 			return err
 		}
-		for g.stop == nil {
-			if _, err := g.next(); err != nil {
-				return err
-			}
-		}
-		// What it stopped for meanwhile is told, too.
+	}
+	if g.stop != nil { // what it stopped for meanwhile is told, too
 		if ended, _, err := g.look(g.stop); ended || err != nil {
 			return err
 		}

@@ -25,18 +25,23 @@ type lldb struct {
 	*trace
 	port        *relay
 	running     bool
+	leaving     bool
 	asked       int
 	breakpoints map[string]*lldbBreakpoint // by lldb's number
 	moved       map[string]bool            // places whose breakpoint is now beyond the prologue
 	trusted     map[string]bool            // places at the first instruction where arguments are known already
-	ended       string                     // the line that tells the process's end
-	stopped     time.Time                  // when the last stop was read
+	returns     returns
+	results     map[uint64]string // types of functions' results, by where they were called
+	ended       string            // the line that tells the process's end
+	stopped     time.Time         // when the last stop was read
 }
 
 type lldbBreakpoint struct {
 	point *point
 	entry bool // what the loader has loaded is there
 	start bool // libc's start, which is called with main
+
+	returns bool // where calls return to
 }
 
 func runLLDB(ctx context.Context, t *trace) error {
@@ -51,7 +56,8 @@ func runLLDB(ctx context.Context, t *trace) error {
 		return err
 	}
 	defer d.close()
-	l := &lldb{debugger: d, trace: t, port: port, breakpoints: map[string]*lldbBreakpoint{}, moved: map[string]bool{}, trusted: map[string]bool{}}
+	l := &lldb{debugger: d, trace: t, port: port, breakpoints: map[string]*lldbBreakpoint{}, moved: map[string]bool{}, trusted: map[string]bool{},
+		returns: returns{numbers: map[uint64]string{}}, results: map[uint64]string{}}
 	err = l.begin()
 	if err == nil {
 		err = l.follow()
@@ -117,7 +123,7 @@ func complaint(said []string) string {
 func (l *lldb) begin() error {
 	for _, setting := range []string{
 		"auto-confirm true", "use-color false", "stop-line-count-before 0", "stop-line-count-after 0", "stop-disassembly-display never",
-		`frame-format "` + frameFormat + `"`, `thread-stop-format "` + threadFormat + `"`,
+		`frame-format "` + fmt.Sprintf(frameFormat, callResult[1:]) + `"`, `thread-stop-format "` + threadFormat + `"`,
 		"target.load-script-from-symbol-file false", "target.max-string-summary-length 100", "plugin.process.gdb-remote.packet-timeout 60",
 	} {
 		said, err := l.do("settings set " + setting)
@@ -137,7 +143,7 @@ func (l *lldb) begin() error {
 	}
 	said, err = l.do("process connect --plugin gdb-remote fd://3")
 	if err == nil && complaint(said) == "" {
-		_, err = l.await(said)
+		_, err = l.await(said, nil)
 	}
 	if why := complaint(said); err == nil && why != "" {
 		err = errors.New(why)
@@ -259,9 +265,6 @@ func (l *lldb) place(p *point) error {
 		p.awaited, p.words = true, noMain
 		_, err = l.at("--name __libc_start_main", &lldbBreakpoint{point: p, start: true})
 	}
-	if p.Return && !p.told && err == nil {
-		l.unresolved(p.Name, "lldb tells of its calls only: returns are told by the tracer of envoyshim")
-	}
 	return err
 }
 
@@ -334,7 +337,7 @@ func (l *lldb) follow() error {
 				return fmt.Errorf("lldb: %s", why)
 			}
 		}
-		ended, err := l.await(said)
+		ended, err := l.await(said, nil)
 		if err != nil {
 			return err
 		}
@@ -351,8 +354,8 @@ func (l *lldb) follow() error {
 	}
 }
 
-// await waits for the stop, or the end, that lldb tells of.
-func (l *lldb) await(said []string) (ended bool, err error) {
+// await waits for the stop, or the end, that lldb tells of, or until it is late.
+func (l *lldb) await(said []string, late <-chan time.Time) (ended bool, err error) {
 	for _, line := range said {
 		if lldbStopped.MatchString(line) {
 			l.running, l.stopped = false, time.Now()
@@ -360,7 +363,10 @@ func (l *lldb) await(said []string) (ended bool, err error) {
 		}
 	}
 	for l.ended == "" {
-		line, err := l.line()
+		if l.over && !l.leaving {
+			return false, errOver
+		}
+		line, err := l.lineBefore(late)
 		if err != nil {
 			return false, err
 		}
@@ -380,8 +386,12 @@ func (l *lldb) look() error {
 		return err
 	}
 	threads := l.parse(said)
-	if l.Order.Frames > 1 && len(threads) > 0 {
-		command := fmt.Sprintf("thread backtrace -c %d", l.Order.Frames)
+	frames := l.Order.Frames
+	if slices.ContainsFunc(l.points, func(p *point) bool { return p.Return }) {
+		frames = max(frames, 2)
+	}
+	if frames > 1 && len(threads) > 0 {
+		command := fmt.Sprintf("thread backtrace -c %d", frames)
 		for _, th := range threads {
 			command += " " + th.index
 		}
@@ -421,6 +431,10 @@ func (l *lldb) hit(th lldbThread) error {
 			}
 		}
 		switch {
+		case b.returns:
+			if err := l.returned(th); err != nil {
+				return err
+			}
 		case b.point == nil:
 		case b.start:
 			if _, err := l.at("--address `"+firstArgument+"`", &lldbBreakpoint{point: b.point}); err != nil {
@@ -433,7 +447,9 @@ func (l *lldb) hit(th lldbThread) error {
 				return err
 			}
 			if told = !moved; told {
-				l.tell(b.point, th)
+				if err := l.tell(b.point, th); err != nil {
+					return err
+				}
 			}
 		}
 	}
@@ -481,15 +497,71 @@ func (l *lldb) beyondPrologue(place string, b *lldbBreakpoint, th *lldbThread) (
 	return false, nil
 }
 
-func (l *lldb) tell(p *point, th lldbThread) {
+func (l *lldb) tell(p *point, th lldbThread) error {
 	e := observe.Event{Kind: observe.Call, Time: l.Start(), PID: l.PID, TID: th.tid, Thread: th.name, Point: p.Name, Args: th.args}
 	e.Function = p.called(th.frames[0].Function)
+	if p.Return && len(th.frames) > 1 {
+		if err := l.awaitReturn(e, th); err != nil {
+			return err
+		}
+	}
 	for i := range min(len(th.frames), l.Order.Frames) {
 		l.modules.locate(&th.frames[i])
 	}
 	e.Frames = th.frames[:min(len(th.frames), l.Order.Frames)]
 	e.Stopped = time.Since(l.stopped)
 	l.emit(e)
+	return nil
+}
+
+var functionType = regexp.MustCompile(`compiler_type = "(.*)"`)
+
+// awaitReturn sets a breakpoint where a call returns to.
+func (l *lldb) awaitReturn(e observe.Event, th lldbThread) error {
+	at := th.frames[0].PC
+	kind, known := l.results[at]
+	if !known {
+		said, err := l.do(fmt.Sprintf("image lookup --verbose --address %#x", at))
+		if err != nil {
+			return err
+		}
+		for _, line := range said {
+			if m := functionType.FindStringSubmatch(line); m != nil && strings.Contains(line, "FuncType:") {
+				kind = resultType(m[1])
+			}
+		}
+		l.results[at] = kind
+	}
+	c := call{event: e, sp: th.sp, address: th.frames[1].PC, result: kind}
+	l.returns.pending = append(l.returns.pending, c)
+	if l.returns.numbers[c.address] != "" {
+		return nil
+	}
+	said, err := l.do(fmt.Sprintf("breakpoint set --address %#x", c.address))
+	for _, line := range said {
+		if m := breakpointSet.FindStringSubmatch(line); m != nil {
+			l.returns.numbers[c.address], l.breakpoints[m[1]] = m[1], &lldbBreakpoint{returns: true}
+		}
+	}
+	return err
+}
+
+// returned tells of a return, if it is that of a call that was told.
+func (l *lldb) returned(th lldbThread) error {
+	c, ok, idle := l.returns.returned(th.tid, th.frames[0].PC, th.sp)
+	for _, number := range idle {
+		delete(l.breakpoints, number)
+		if _, err := l.do("breakpoint delete " + number); err != nil {
+			return err
+		}
+	}
+	if !ok {
+		return nil
+	}
+	now := l.Start()
+	l.emit(observe.Event{Kind: observe.Return, Time: now, PID: l.PID, TID: th.tid, Thread: th.name, Point: c.event.Point, Function: c.event.Function,
+		Duration: now - c.event.Time, Result: resultText(c.result, th.result), Stopped: time.Since(l.stopped)})
+	return nil
 }
 
 var listed = regexp.MustCompile(`^(\d+): .*resolved = [1-9]`)
@@ -517,16 +589,21 @@ func (l *lldb) exited() {
 	l.exit(result)
 }
 
+// interruptAgain is when an interrupt is repeated that nothing came of.
+const interruptAgain = 200 * time.Millisecond
+
 // leave stops the process, takes the breakpoints out, and detaches.
 func (l *lldb) leave() error {
-	if l.running {
-		// An error is that it has stopped by itself: that is told as any stop. Asked anything while it prints that, lldb 14 can get in its own way for ever.
+	l.leaving = true
+	for l.running {
+		// lldb refuses when it has stopped by itself, which is told as any stop, or does not know yet that it runs: then again. Asked for more
+		// while it prints a stop, lldb 14 can get in its own way for ever.
 		said, err := l.do("process interrupt")
 		if err != nil {
 			return err
 		}
-		ended, err := l.await(said)
-		if err != nil {
+		ended, err := l.await(said, time.After(interruptAgain))
+		if err != nil && !errors.Is(err, errNotYet) {
 			return err
 		}
 		if ended {

@@ -16,8 +16,9 @@ const (
 	fieldSign = "\x1f"
 	endSign   = "\x1e"
 
+	// With the name of the register of results.
 	frameFormat = `F\x1f{${frame.pc}}\x1f{${module.file.fullpath}}\x1f{${function.name-without-args}}\x1f{${function.pc-offset}}` +
-		`\x1f{${line.file.fullpath}:${line.number}}\x1f{${function.name-with-args}}\x1e\n`
+		`\x1f{${line.file.fullpath}:${line.number}}\x1f{${function.name-with-args}}\x1f{${frame.sp}}\x1f{${frame.reg.%s}}\x1e\n`
 	threadFormat = `S\x1f{${thread.index}}\x1f{${thread.id%tid}}\x1f{${thread.name}}\x1f{${thread.stop-reason}}\x1e\n`
 )
 
@@ -30,7 +31,8 @@ type lldbThread struct {
 	reason      string
 	breakpoints []string // that it has hit, as BREAKPOINT.PLACE by lldb's numbers, or BREAKPOINT
 	frames      []observe.Frame
-	args        []observe.Arg // of the innermost frame
+	args        []observe.Arg // of the innermost frame, as the next two
+	sp, result  uint64        // registers
 }
 
 // parseStop reads what lldb prints of stopped threads. Lines that are no records are left out; the errors are of those that are broken.
@@ -50,7 +52,7 @@ func parseStop(lines []string) (threads []lldbThread, errs []error) {
 			th := lldbThread{index: fields[0], selected: strings.HasPrefix(strings.TrimSpace(line), "*"), name: fields[2], reason: fields[3], breakpoints: hitBreakpoints(fields[3])}
 			th.tid, _ = strconv.Atoi(fields[1])
 			threads = append(threads, th)
-		case letter == "F" && len(fields) == 6 && len(threads) > 0:
+		case letter == "F" && len(fields) == 8 && len(threads) > 0:
 			th := &threads[len(threads)-1]
 			f, args, err := lldbFrame(fields)
 			if err != nil {
@@ -59,6 +61,8 @@ func parseStop(lines []string) (threads []lldbThread, errs []error) {
 			}
 			if len(th.frames) == 0 {
 				th.args = args
+				th.sp, _ = strconv.ParseUint(fields[6], 0, 64)
+				th.result, _ = strconv.ParseUint(fields[7], 0, 64)
 			}
 			th.frames = append(th.frames, f)
 		default:

@@ -11,11 +11,11 @@ import (
 // What lldb 19 has written, with | for the separator and ~ for the end.
 var lldbStop = strings.Split(strings.NewReplacer("|", fieldSign, "~", endSign).Replace(`Process 8730 stopped
 * S|1|8730|standin|breakpoint 1.1 4.2~
-  * F|0x0000559fcf32efd7|/bin/standin|main| + 15|/src/standin.cc:250|main(argc=3, argv=0x00007ffcfc8caa18)~
-    F|0x00007f402d84524a|/lib/libc.so.6|__libc_start_call_main| + 122|sysdeps/nptl/libc_start_call_main.h:58|__libc_start_call_main(main=(standin`+"`"+`main at standin.cc:249:33), argc=3)~
-    F|0x00007f402de186a5|/lib/libevent-2.1.so.7|___lldb_unnamed_symbol1304| + 37||___lldb_unnamed_symbol1304~
+  * F|0x0000559fcf32efd7|/bin/standin|main| + 15|/src/standin.cc:250|main(argc=3, argv=0x00007ffcfc8caa18)|0x7ffc|0x2a~
+    F|0x00007f402d84524a|/lib/libc.so.6|__libc_start_call_main| + 122|sysdeps/nptl/libc_start_call_main.h:58|__libc_start_call_main(main=(standin`+"`"+`main at standin.cc:249:33), argc=3)|0x7ffc|0x2a~
+    F|0x00007f402de186a5|/lib/libevent-2.1.so.7|___lldb_unnamed_symbol1304| + 37||___lldb_unnamed_symbol1304|0x7ffc|0x2a~
   S|2|8731|wrk:worker_0|breakpoint 5.1~
-    F|0x00007f402d927bef|/lib/libc.so.6|epoll_create1| + 15||epoll_create1~`), "\n")
+    F|0x00007f402d927bef|/lib/libc.so.6|epoll_create1| + 15||epoll_create1|0x7ffc|0x2a~`), "\n")
 
 func TestRecordsOfLLDB(t *testing.T) {
 	threads, errs := parseStop(lldbStop)
@@ -23,7 +23,7 @@ func TestRecordsOfLLDB(t *testing.T) {
 		t.Fatalf("%+v, %v", threads, errs)
 	}
 	th := threads[0]
-	if !th.selected || th.tid != 8730 || th.name != "standin" || !reflect.DeepEqual(th.breakpoints, []string{"1.1", "4.2"}) {
+	if !th.selected || th.tid != 8730 || th.name != "standin" || th.sp != 0x7ffc || th.result != 42 || !reflect.DeepEqual(th.breakpoints, []string{"1.1", "4.2"}) {
 		t.Fatalf("%+v", th)
 	}
 	if want := []observe.Arg{{Name: "argc", Value: "3"}, {Name: "argv", Value: "0x00007ffcfc8caa18"}}; !reflect.DeepEqual(th.args, want) {

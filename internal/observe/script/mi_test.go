@@ -93,8 +93,10 @@ func FuzzMI(f *testing.F) {
 		r, err := parseMI(line)
 		if err == nil && r.kind != 0 {
 			functionNames(r.value)
-			withoutParameters(r.class)
 			threadID(r.class)
+			if bare := withoutParameters(r.class); !strings.HasPrefix(r.class, bare) {
+				t.Fatalf("%q of %q", bare, r.class)
+			}
 		}
 		if strings.ContainsAny(line, "\r\n") {
 			return
