@@ -277,7 +277,7 @@ func TestScriptCrowd(t *testing.T) {
 	for name, o := range tracers(t) {
 		t.Run(name, func(t *testing.T) {
 			s := hold(t, "debug", fixture(t, "bin/test/crowd"), "50", "200")
-			w := traceBy(t, o, s, observe.Trace{Frames: 2, Points: []observe.Point{{Name: "work"}, {Name: "again"}}})
+			w := traceBy(t, o, s, observe.Trace{Frames: 2, Threads: true, Points: []observe.Point{{Name: "work"}, {Name: "again"}}})
 			if err := w.end(); err != nil {
 				t.Fatal(err)
 			}
@@ -295,6 +295,20 @@ func TestScriptCrowd(t *testing.T) {
 			}
 			if n := len(w.calls("again")); n != 200 {
 				t.Errorf("again() was told %d times", n)
+			}
+			begun, ended := map[int]bool{}, map[int]bool{}
+			for _, e := range w.events {
+				switch e.Kind {
+				case observe.ThreadNew:
+					begun[e.TID] = true
+				case observe.ThreadEnd:
+					ended[e.TID] = true
+				}
+			}
+			if o.Kind == debugtrace.LLDB {
+				contains(t, w.unresolved(""), "does not tell of threads")
+			} else if len(begun) != 201 || len(ended) < 150 {
+				t.Errorf("%d threads have begun, %d have ended", len(begun), len(ended))
 			}
 			if last := w.events[len(w.events)-1]; last.Kind != observe.Exit || last.Result != "exit status 0" {
 				t.Errorf("%+v", last)
@@ -545,6 +559,36 @@ func TestScriptSyscalls(t *testing.T) {
 	}
 }
 
+// A process that runs already is traced as well, and what it does not have is said at once.
+func TestScriptLater(t *testing.T) {
+	for name, o := range tracers(t) {
+		t.Run(name, func(t *testing.T) {
+			s := hold(t, "debug", fixture(t, "bin/test/crowd"), "20", "0")
+			run(t, cli(t), "resume", "--pid", strconv.Itoa(s.pid()))
+			crowdRuns(t, s.pid())
+			w := traceBy(t, o, s, observe.Trace{Frames: 1, Points: []observe.Point{{Name: "work"}, {Name: observe.MainPoint}, {Name: "no_such_function"}}})
+			n := 0
+			w.until("fifty calls", func(e observe.Event) bool {
+				if e.Kind == observe.Call {
+					n++
+				}
+				return n == 50
+			})
+			w.cancel()
+			if err := w.end(); err != nil {
+				t.Fatal(err)
+			}
+			contains(t, w.unresolved("no_such_function"), "later")
+			crowdRuns(t, s.pid())
+			w.letGo()
+			must(t, syscall.Kill(s.pid(), syscall.SIGTERM))
+			if st := s.status(); st != 0 {
+				t.Errorf("wait status %#x", st)
+			}
+		})
+	}
+}
+
 // What cannot begin says why in a line, and the process runs.
 func TestScriptThatCannotBegin(t *testing.T) {
 	for what, spoil := range map[string]func(*debugtrace.Options){
@@ -554,13 +598,18 @@ func TestScriptThatCannotBegin(t *testing.T) {
 		"missing":      func(o *debugtrace.Options) { o.Order.Points = []observe.Point{{Name: "(", Regexp: true}} },
 	} {
 		t.Run(what, func(t *testing.T) {
-			args, _ := standinArgs(t)
+			args, admin := standinArgs(t)
 			s := hold(t, "debug", standin(t), args...)
 			o := debugtrace.Options{Kind: debugtrace.GDB, Path: "/usr/bin/gdb", PID: s.pid(), ELF: standin(t), Stdio: []string{cli(t), "stdio", "--pid", strconv.Itoa(s.pid())}, Start: func() time.Duration { return 0 }}
 			spoil(&o)
 			err := debugtrace.Run(t.Context(), o, func(observe.Event) {})
 			if err == nil || !strings.Contains(err.Error(), what) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("%v", err)
+			}
+			if wrong := o.Kind == "ddd" || o.Order.Points != nil; wrong && state(t, s.pid()) != "T" {
+				t.Error("a wrong order has let it go")
+			} else if !wrong {
+				s.runsOn(admin)
 			}
 		})
 	}

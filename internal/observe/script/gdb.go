@@ -27,6 +27,7 @@ type gdb struct {
 	set         map[string]bool        // functions that a regular expression has named already
 	loads       int                    // stops of the loader
 	threads     map[string]int         // those that were told of, by gdb's number
+	fresh       []string               // those that are to be told of
 	calls       map[int]time.Duration  // system calls that have not returned, by thread: since when
 	returns     returns
 	results     map[string]string // types of functions' results
@@ -142,6 +143,8 @@ func (g *gdb) nextBefore(late <-chan time.Time) (record, error) {
 		g.running = true
 	case r.kind == '=' && r.class == "breakpoint-modified":
 		g.modified(r.get("bkpt"))
+	case r.kind == '=' && r.class == "thread-created":
+		g.fresh = append(g.fresh, r.str("id"))
 	case r.kind == '=' && r.class == "thread-exited":
 		g.threadEnds(r.str("id"))
 	}
@@ -422,6 +425,7 @@ func (t *trace) exit(result string) {
 // loaded looks for the points in libraries that have come.
 func (g *gdb) loaded(stop *record) error {
 	g.loads++
+	g.modules.maps = nil
 	added := len(stop.get("added").fields) > 0
 	for _, p := range g.points {
 		if !added {
@@ -499,12 +503,16 @@ func (g *gdb) hit(stop *record) error {
 	for _, a := range stop.get("frame").get("args").fields {
 		e.Args = append(e.Args, observe.Arg{Name: a.str("name"), Value: a.str("value")})
 	}
-	if b.point.Return && len(e.Frames) > 1 {
+	awaited := b.point.Return && len(e.Frames) > 1
+	if awaited {
 		if err := g.awaitReturn(e); err != nil {
 			return err
 		}
 	}
 	g.tell(e)
+	if awaited {
+		g.returns.begin(g.Start())
+	}
 	return nil
 }
 
@@ -568,7 +576,7 @@ func (g *gdb) returned(stop *record) error {
 	if err != nil {
 		return err
 	}
-	e.Point, e.Function, e.Duration, e.Result, e.Frames = c.event.Point, c.event.Function, e.Time-c.event.Time, resultText(c.result, register), nil
+	e.Point, e.Function, e.Duration, e.Result, e.Frames = c.event.Point, c.event.Function, e.Time-c.begun, resultText(c.result, register), nil
 	g.tell(e)
 	return nil
 }
@@ -619,14 +627,16 @@ func (g *gdb) syscall(stop *record) error {
 	return nil
 }
 
-// newThreads tells of threads that gdb did not know: it hears of them at stops.
+// newThreads tells of threads that have begun: gdb hears of them at stops.
 func (g *gdb) newThreads(now time.Duration) error {
-	r, err := g.do("thread-info")
-	if err != nil {
-		return err
-	}
-	for _, th := range r.get("threads").fields {
-		if id := th.str("id"); g.threads[id] == 0 {
+	for len(g.fresh) > 0 {
+		id := g.fresh[0]
+		g.fresh = g.fresh[1:]
+		r, err := g.do("thread-info " + id)
+		if err != nil {
+			return err
+		}
+		for _, th := range r.get("threads").fields {
 			g.threads[id] = threadID(th.str("target-id"))
 			g.emit(observe.Event{Kind: observe.ThreadNew, Time: now, PID: g.PID, TID: g.threads[id], Thread: th.str("name")})
 		}

@@ -500,7 +500,8 @@ func (l *lldb) beyondPrologue(place string, b *lldbBreakpoint, th *lldbThread) (
 func (l *lldb) tell(p *point, th lldbThread) error {
 	e := observe.Event{Kind: observe.Call, Time: l.Start(), PID: l.PID, TID: th.tid, Thread: th.name, Point: p.Name, Args: th.args}
 	e.Function = p.called(th.frames[0].Function)
-	if p.Return && len(th.frames) > 1 {
+	awaited := p.Return && len(th.frames) > 1
+	if awaited {
 		if err := l.awaitReturn(e, th); err != nil {
 			return err
 		}
@@ -511,6 +512,9 @@ func (l *lldb) tell(p *point, th lldbThread) error {
 	e.Frames = th.frames[:min(len(th.frames), l.Order.Frames)]
 	e.Stopped = time.Since(l.stopped)
 	l.emit(e)
+	if awaited {
+		l.returns.begin(l.Start())
+	}
 	return nil
 }
 
@@ -560,7 +564,7 @@ func (l *lldb) returned(th lldbThread) error {
 	}
 	now := l.Start()
 	l.emit(observe.Event{Kind: observe.Return, Time: now, PID: l.PID, TID: th.tid, Thread: th.name, Point: c.event.Point, Function: c.event.Function,
-		Duration: now - c.event.Time, Result: resultText(c.result, th.result), Stopped: time.Since(l.stopped)})
+		Duration: now - c.begun, Result: resultText(c.result, th.result), Stopped: time.Since(l.stopped)})
 	return nil
 }
 

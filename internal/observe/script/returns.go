@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/envoyshim/envoyshim/internal/observe"
 )
@@ -19,10 +20,14 @@ type returns struct {
 // A call has not returned.
 type call struct {
 	event   observe.Event // of the call
+	begun   time.Duration // when the process went on from there, by the events' clock
 	sp      uint64        // the stack pointer then: when it has returned it is higher
 	address uint64        // to which it returns
 	result  string        // the type, as far as it is known
 }
+
+// begin says when the process goes on from the last call.
+func (r *returns) begin(now time.Duration) { r.pending[len(r.pending)-1].begun = now }
 
 // returned ends the calls of a thread that are over at an address with a stack pointer, and returns the one that has returned there; others were left by
 // an exception, or by longjmp(3). idle are breakpoints that nobody waits for any more.
