@@ -96,6 +96,22 @@ own_apt() {
 	apt-get "${options[@]}" update
 }
 
+# gdb without Python. The package cannot be installed beside gdb, so it is only unpacked.
+minimal=$cache/gdb-minimal
+if [ "${1:-}" = demo ]; then
+	:
+elif [ -x "$minimal/usr/bin/gdb" ]; then
+	step 'gdb without Python: there'
+else
+	step 'gdb without Python: unpacking the Debian package'
+	work=$(mktemp -d "$cache/tmp.XXXXXX")
+	(cd "$work" && apt-get download -q gdb-minimal)
+	dpkg-deb -x "$work"/*.deb "$work/root"
+	rm -rf "$minimal"
+	mv "$work/root" "$minimal"
+	rm -r "$work"
+fi
+
 # gdb 16 and its server come from Debian 13, with all that they need, down to their own libc: unpacked, and started through that
 # libc's loader.
 gdb16=$cache/gdb-16

@@ -22,12 +22,13 @@ import (
 	debugtrace "github.com/envoyshim/envoyshim/internal/observe/script"
 )
 
-// tracers are the debuggers that trace.
+// tracers are the debuggers that trace; one gdb has no Python.
 func tracers(t testing.TB) map[string]debugtrace.Options {
 	all := map[string]debugtrace.Options{
-		"gdb 13":  {Kind: debugtrace.GDB, Path: "/usr/bin/gdb"},
-		"gdb 16":  {Kind: debugtrace.GDB, Path: cached(t, "gdb-16/bin/gdb")},
-		"lldb 19": {Kind: debugtrace.LLDB, Path: "/usr/bin/lldb-19"},
+		"gdb 13":      {Kind: debugtrace.GDB, Path: "/usr/bin/gdb"},
+		"gdb 16":      {Kind: debugtrace.GDB, Path: cached(t, "gdb-16/bin/gdb")},
+		"gdb minimal": {Kind: debugtrace.GDB, Path: cached(t, "gdb-minimal/usr/bin/gdb")},
+		"lldb 19":     {Kind: debugtrace.LLDB, Path: "/usr/bin/lldb-19"},
 	}
 	if dir := cached(t, "lldb-14"); !fileExists(filepath.Join(dir, "none")) {
 		all["lldb 14"] = debugtrace.Options{Kind: debugtrace.LLDB, Path: filepath.Join(dir, "bin/lldb")}

@@ -39,7 +39,8 @@ const maxLine = 64 << 20
 func startDebugger(ctx context.Context, o Options, args []string, files ...*os.File) (*debugger, error) {
 	d := &debugger{kind: o.Kind, ctx: ctx, lines: make(chan string, 64)}
 	d.cmd = exec.Command(o.Path, args...)
-	d.cmd.Env = append(os.Environ(), "DEBUGINFOD_URLS=") // else libraries' symbols are asked for on the network
+	// Else libraries' symbols are asked for on the network, and what is read here is in the user's language.
+	d.cmd.Env = append(os.Environ(), "DEBUGINFOD_URLS=", "LC_ALL=C.UTF-8", "LANGUAGE=")
 	d.cmd.ExtraFiles = files
 	group.Lead(d.cmd)
 	out, w, err := os.Pipe()

@@ -418,10 +418,6 @@ func (g *gdb) look(stop *record) (ended bool, next string, err error) {
 	return ended, next, err
 }
 
-func (t *trace) exit(result string) {
-	t.emit(observe.Event{Kind: observe.Exit, Time: t.Start(), PID: t.PID, Result: result})
-}
-
 // loaded looks for the points in libraries that have come.
 func (g *gdb) loaded(stop *record) error {
 	g.loads++

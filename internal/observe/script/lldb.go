@@ -50,7 +50,7 @@ func runLLDB(ctx context.Context, t *trace) error {
 		return err
 	}
 	defer port.close()
-	d, err := startDebugger(ctx, t.Options, []string{"--no-lldbinit"}, port.far)
+	d, err := startDebugger(ctx, t.Options, []string{"--no-lldbinit", "--script-language", "none"}, port.far)
 	port.far.Close()
 	if err != nil {
 		return err
@@ -346,8 +346,7 @@ func (l *lldb) follow() error {
 		}
 		if err != nil || l.ended != "" {
 			if l.ended != "" {
-				l.exited()
-				return nil
+				return l.exited()
 			}
 			return err
 		}
@@ -568,10 +567,10 @@ func (l *lldb) returned(th lldbThread) error {
 	return nil
 }
 
-var listed = regexp.MustCompile(`^(\d+): .*resolved = [1-9]`)
+var listed = regexp.MustCompile(`^(\d+): .*locations = [1-9]`)
 
-// missing tells of the points that have no place.
-func (l *lldb) missing() error {
+// located notes the points that have found a place.
+func (l *lldb) located() error {
 	said, err := l.do("breakpoint list --brief")
 	for _, line := range said {
 		if m := listed.FindStringSubmatch(line); m != nil {
@@ -580,17 +579,24 @@ func (l *lldb) missing() error {
 			}
 		}
 	}
+	return err
+}
+
+// missing tells of the points that have none.
+func (l *lldb) missing() error {
+	err := l.located()
 	l.tellUnresolved(later)
 	return err
 }
 
 // exited tells of the end.
-func (l *lldb) exited() {
+func (l *lldb) exited() error {
 	result := l.port.ended()
 	if result == "" {
 		result = "exit status " + lldbExited.FindStringSubmatch(l.ended)[1]
 	}
 	l.exit(result)
+	return l.located()
 }
 
 // interruptAgain is when an interrupt is repeated that nothing came of.
@@ -611,14 +617,16 @@ func (l *lldb) leave() error {
 			return err
 		}
 		if ended {
-			l.exited()
-			return nil
+			return l.exited()
 		}
 	}
 	if err := l.look(); err != nil { // what it stopped for meanwhile is told, too
 		return err
 	}
 	var said []string
+	if err := l.located(); err != nil {
+		return err
+	}
 	for _, command := range []string{"breakpoint delete --force", "process detach"} {
 		var err error
 		if said, err = l.do(command); err != nil {

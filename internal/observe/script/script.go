@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/envoyshim/envoyshim/internal/observe"
+	"github.com/envoyshim/envoyshim/internal/procfs"
 )
 
 // Kind is a debugger's kind.
@@ -38,11 +39,11 @@ const mostFunctions = 1000
 // Patience with a debugger that is to let go: the time it has for that before it is killed, and the process let go without it.
 const patience = 10 * time.Second
 
-// Run traces until ctx is done, or the process ends, or the debugger does; emit is called by one goroutine. It tells of all between Begin and End,
-// which are the caller's. The process runs on when Run returns, also with an error: then the debugger failed, and the error
-// says what it said last.
+// Run traces until ctx is done, or the process ends, or the debugger does; emit is called by one goroutine, and may take its time:
+// the process does not wait for it. It tells of all between Begin and End, which are the caller's. An order that is wrong is refused before the process is touched. After any other error the
+// process runs on: the debugger failed, and the error says what it said last, in one line.
 func Run(ctx context.Context, o Options, emit func(observe.Event)) error {
-	t := &trace{Options: o, emit: emit, modules: modules{pid: o.PID}}
+	t := &trace{Options: o, modules: modules{pid: o.PID}}
 	if err := t.compile(); err != nil {
 		return err
 	}
@@ -55,21 +56,44 @@ func Run(ctx context.Context, o Options, emit func(observe.Event)) error {
 	default:
 		return fmt.Errorf("%q is no debugger that traces: gdb or lldb", o.Kind)
 	}
-	err := run(ctx, t)
+	out := newOutlet(emit)
+	t.emit = out.offer
+	err := t.afterwards(run(ctx, t))
+	t.emit = out.put
+	t.remains(out.lost)
+	out.close()
+	return err
+}
+
+// afterwards lets the process run that a debugger which failed has left on hold, and adds to the error what has become of it.
+func (t *trace) afterwards(err error) error {
+	if err == nil {
+		return nil
+	}
+	if st, serr := procfs.ReadStat(t.PID); serr != nil || st.State == 'Z' {
+		return fmt.Errorf("%w; process %d has ended", err, t.PID)
+	}
+	if lerr := letGo(t.Stdio); lerr != nil {
+		return fmt.Errorf("%w; process %d may be on hold: envoyshim resume --pid %d lets it run (%w)", err, t.PID, t.PID, lerr)
+	}
+	return fmt.Errorf("%w; process %d runs on", err, t.PID)
+}
+
+// remains tells what is known at the end only.
+func (t *trace) remains(lost int) {
+	if lost > 0 {
+		t.unresolved("", fmt.Sprintf("%d events are not told: they came faster than they were read", lost))
+	}
+	if t.broken > 1 {
+		t.unresolved("", fmt.Sprintf("%d lines of %s could not be read", t.broken, t.Kind))
+	}
 	for _, p := range t.points {
 		p.awaited = false
 	}
 	t.tellUnresolved("it never came")
-	if t.broken > 1 {
-		t.unresolved("", fmt.Sprintf("%d lines of %s could not be read", t.broken, o.Kind))
+	if t.end != nil {
+		t.emit(*t.end)
 	}
-	if err == nil {
-		return nil
-	}
-	if lerr := letGo(o.Stdio); lerr != nil {
-		return fmt.Errorf("%w; process %d may be on hold: envoyshim resume --pid %d lets it run (%w)", err, o.PID, o.PID, lerr)
-	}
-	return fmt.Errorf("%w; process %d runs on", err, o.PID)
 }
 
 // A trace is what both debuggers' runs have in common.
@@ -78,7 +102,8 @@ type trace struct {
 	emit    func(observe.Event)
 	points  []*point
 	modules modules
-	broken  int // lines that should have been records
+	broken  int            // lines that should have been records
+	end     *observe.Event // of the process
 }
 
 // A point is one of the order's, or a function of libc that stands in for a system call.
@@ -129,6 +154,11 @@ func (p *point) called(function string) string {
 		return p.Name
 	}
 	return function
+}
+
+// exit notes the end, which is the last to be told.
+func (t *trace) exit(result string) {
+	t.end = &observe.Event{Kind: observe.Exit, Time: t.Start(), PID: t.PID, Result: result}
 }
 
 func (t *trace) unresolved(name, text string) {
