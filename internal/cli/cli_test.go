@@ -74,6 +74,8 @@ Commands:
   trace         Trace the calls of a start.
   profile       Sample all threads from the first instruction on, and write a
                 profile for pprof.
+  trace         Tell of functions and system calls as they are called.
+  profile       Profile a start.
 
 On the node, with the image unchanged:
   find      Find processes by pod, container, command name or executable.
