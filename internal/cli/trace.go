@@ -22,6 +22,7 @@ import (
 	"github.com/envoyshim/envoyshim/internal/nearest"
 	"github.com/envoyshim/envoyshim/internal/observe"
 	"github.com/envoyshim/envoyshim/internal/observe/admin"
+	"github.com/envoyshim/envoyshim/internal/observe/preset"
 	"github.com/envoyshim/envoyshim/internal/observe/script"
 	"github.com/envoyshim/envoyshim/internal/observe/trace"
 	"github.com/envoyshim/envoyshim/launcher"
@@ -88,8 +89,8 @@ func (c *traceCommand) check() error {
 		return command.Usage("--pid names a process, and an ELF to start is given as well; take one of them")
 	}
 	for _, name := range c.Preset {
-		if !slices.Contains(trace.PresetNames(), name) {
-			return command.Usage("no preset is called %q; there are %s", name, strings.Join(trace.PresetNames(), ", "))
+		if !slices.Contains(preset.Names(), name) {
+			return command.Usage("no preset is called %q; there are %s", name, strings.Join(preset.Names(), ", "))
 		}
 	}
 	for _, at := range c.At {
@@ -146,9 +147,9 @@ func (c *traceCommand) order(program elfinfo.Info) (order observe.Trace, notes [
 	if len(names) == 0 && len(c.At) == 0 && len(c.Syscall) == 0 {
 		names = []string{"startup"}
 	}
-	for _, p := range trace.Presets() {
+	for _, p := range preset.All() {
 		if slices.Contains(names, p.Name) {
-			if note := p.Add(&order, program); note != "" {
+			if note := p.Add(&order, program, trace.IsSyscall); note != "" {
 				notes = append(notes, note)
 			}
 		}

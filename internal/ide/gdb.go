@@ -4,7 +4,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/envoyshim/envoyshim/internal/observe/trace"
+	"github.com/envoyshim/envoyshim/internal/observe/preset"
 )
 
 // gdbQuoted is a word of a gdb command that takes words as a shell does.
@@ -43,7 +43,7 @@ func (s Session) gdbSources() []string {
 }
 
 func (s Session) gdbBreakpoints() []string {
-	return s.breakpoints(func(p trace.Preset) []string { return p.GDB })
+	return s.breakpoints(func(p preset.Preset) []string { return p.GDB })
 }
 
 // GDB is a script for `gdb -x`, of gdb 12 and newer.

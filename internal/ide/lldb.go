@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"github.com/envoyshim/envoyshim/images/symbols"
-	"github.com/envoyshim/envoyshim/internal/observe/trace"
+	"github.com/envoyshim/envoyshim/internal/observe/preset"
 )
 
 // The commands of an lldb session, by when they must come.
@@ -24,7 +24,7 @@ func (s Session) lldbFirst() []string {
 func (s Session) lldbTarget() string { return "target create " + symbols.LLDBQuoted(s.ELF) }
 
 func (s Session) lldbBreakpoints() []string {
-	return s.breakpoints(func(p trace.Preset) []string { return p.LLDB })
+	return s.breakpoints(func(p preset.Preset) []string { return p.LLDB })
 }
 
 // lldbConnect waits for the first stop. Adapters run lldb without waiting, and lldb-dap 19 then at times finds no process yet and gives up.

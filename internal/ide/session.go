@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/envoyshim/envoyshim/images/symbols"
-	"github.com/envoyshim/envoyshim/internal/observe/trace"
+	"github.com/envoyshim/envoyshim/internal/observe/preset"
 )
 
 // Session is one way to debug a held Envoy.
@@ -48,12 +48,12 @@ func ParseMapping(text string, build []string) ([]Mapping, error) {
 }
 
 // PresetNames lists the sets of breakpoints: those of a trace.
-func PresetNames() []string { return trace.PresetNames() }
+func PresetNames() []string { return preset.Names() }
 
 // breakpoints are the commands of the session's presets.
-func (s Session) breakpoints(of func(trace.Preset) []string) []string {
+func (s Session) breakpoints(of func(preset.Preset) []string) []string {
 	var commands []string
-	for _, p := range trace.Presets() {
+	for _, p := range preset.All() {
 		if slices.Contains(s.Presets, p.Name) {
 			commands = append(commands, of(p)...)
 		}

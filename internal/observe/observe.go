@@ -2,6 +2,7 @@
 // watcher stops, or the process ends.
 //
 //	trace          functions and system calls as they are called, by ptrace
+//	preset         what is worth a look in a start, by name
 //	script         the same by gdb or lldb, as clients of the debug port
 //	sample         where all threads are, again and again: by perf_event_open, or by ptrace
 //	profile        samples as pprof and as a flame graph

@@ -1,8 +1,11 @@
-package trace
+// Package preset has what is worth a look in a start, by name: for a trace, and as breakpoints of an editor's session. It links no tracer: the
+// user's own machine has no use for one.
+package preset
 
 import (
 	"slices"
 
+	"github.com/envoyshim/envoyshim/internal/elfinfo"
 	"github.com/envoyshim/envoyshim/internal/observe"
 )
 
@@ -32,7 +35,7 @@ var osSysCalls = []string{
 	"linkat", "mkdir", "mkdirat", "pwrite64", "pread64", "dup", "shutdown", "socketpair", "listen", "write", "accept", "accept4", "sched_getaffinity",
 }
 
-var presets = []Preset{
+var all = []Preset{
 	{
 		Name: "startup", Help: "main, Envoy's main, listener sockets, epoll_create, threads",
 		LLDB: []string{"breakpoint set --name Envoy::MainCommon::main"},
@@ -75,14 +78,46 @@ func libc(names ...string) []observe.Point {
 	return points
 }
 
-// Presets are all that there are.
-func Presets() []Preset { return presets }
+// All are those that there are.
+func All() []Preset { return all }
 
-// PresetNames are their names.
-func PresetNames() []string {
+// Names are theirs.
+func Names() []string {
 	var names []string
-	for _, p := range presets {
+	for _, p := range all {
 		names = append(names, p.Name)
 	}
 	return names
+}
+
+// Add adds what a preset stands for in a program, and returns what a person should know of it, "" if nothing. Where functions have no names
+// the system calls are told instead, those that known reports: architectures differ.
+func (p Preset) Add(order *observe.Trace, program elfinfo.Info, known func(syscall string) bool) (note string) {
+	functions := p.functions
+	var syscalls []string
+	if p.unnamed != nil && !program.Symbols {
+		functions, syscalls = nil, p.unnamed
+		note = "preset " + p.Name + ": the ELF is stripped, so the system calls themselves are told instead of " + p.functions[0].Name
+	}
+	if own := program.Kind != elfinfo.Dynamic; own && len(p.libc) > 0 && (!program.Symbols || program.Go) {
+		for _, f := range p.libc {
+			syscalls = append(syscalls, f.Name)
+		}
+		note = "preset " + p.Name + ": the ELF has no libc whose functions have names, so the system calls themselves are told"
+	} else {
+		functions = append(slices.Clone(functions), p.libc...)
+	}
+	order.Points = union(order.Points, functions)
+	order.Syscalls = union(order.Syscalls, slices.DeleteFunc(slices.Clone(syscalls), func(name string) bool { return !known(name) }))
+	order.Threads = order.Threads || p.threads
+	return note
+}
+
+func union[T comparable](all, more []T) []T {
+	for _, m := range more {
+		if !slices.Contains(all, m) {
+			all = append(all, m)
+		}
+	}
+	return all
 }
