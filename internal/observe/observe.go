@@ -76,7 +76,7 @@ type Event struct {
 	Function string        `json:"function,omitempty"` // demangled; or the system call
 	Args     []Arg         `json:"args,omitempty"`
 	Result   string        `json:"result,omitempty"`      // as 0, 7, -1 EADDRINUSE, or exit status 1
-	Duration time.Duration `json:"duration_ns,omitempty"` // of what has returned; of a sample the time that it stands for: on a CPU, or Asleep
+	Duration time.Duration `json:"duration_ns,omitempty"` // of what has returned; of a sample the time that it stands for: on a CPU, or Asleep; of End: of the trace
 	Frames   []Frame       `json:"frames,omitempty"`      // the innermost first
 	PCs      []uint64      `json:"pcs,omitempty"`         // of a sample, the innermost first; callers as return addresses
 	Asleep   bool          `json:"asleep,omitempty"`      // of a sample: the thread was waiting

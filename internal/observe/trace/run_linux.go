@@ -21,6 +21,7 @@ import (
 // thread that has seized the process. start is the time of now, as events tell it; emit is called from one goroutine at a time. The last events
 // are Exit, when the process has ended, and End. Needs Linux 5.3.
 func Run(p *tracee.Process, order observe.Trace, start func() time.Duration, emit func(observe.Event), stop <-chan struct{}) error {
+	begun := start()
 	t := newTracer(p, order, start)
 	written := make(chan struct{})
 	go func() {
@@ -36,6 +37,7 @@ func Run(p *tracee.Process, order observe.Trace, start func() time.Duration, emi
 	<-written
 	t.names.Close()
 	end := observe.Event{Kind: observe.End, Time: start(), PID: p.PID(), Stopped: t.untoldStanding()}
+	end.Duration = end.Time - begun
 	if err != nil {
 		end.Text = err.Error()
 	}

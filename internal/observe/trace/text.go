@@ -21,6 +21,7 @@ type text struct {
 	hits    map[string]int
 	first   time.Duration
 	last    time.Duration
+	traced  time.Duration // as End tells it
 	stood   time.Duration
 	begun   bool
 	missing int
@@ -73,7 +74,7 @@ func (w *text) Event(e observe.Event) error {
 	case observe.Exit:
 		w.line(e, e.Result)
 	case observe.End:
-		w.missing = e.Lost // its Text is an error
+		w.missing, w.traced = e.Lost, e.Duration // its Text is an error
 	}
 	return w.out.Flush()
 }
@@ -85,7 +86,7 @@ func (w *text) Flush() error {
 
 func (w *text) count(e observe.Event) {
 	if !w.begun && e.Kind != observe.Begin {
-		w.begun, w.first = true, max(0, e.Time-e.Stopped)
+		w.begun, w.first = true, e.Time
 	}
 	w.last = max(w.last, e.Time)
 	w.stood += e.Stopped
@@ -183,13 +184,16 @@ func (w *text) Close() error {
 	if len(counts) > most {
 		counts = append(counts[:most], fmt.Sprintf("%d others", len(counts)-most))
 	}
-	s := fmt.Sprintf("# %d hits in %.3f ms", hits, float64(w.last-w.first)/1e6)
+	if w.traced == 0 {
+		w.traced = w.last - w.first
+	}
+	s := fmt.Sprintf("# %d hits in %.3f ms", hits, float64(w.traced)/1e6)
 	if hits > 0 {
 		s += ": " + strings.Join(counts, ", ")
 	}
 	s += fmt.Sprintf("; it stood still for %.3f ms of that", float64(w.stood)/1e6)
-	if w.last > w.first {
-		s += fmt.Sprintf(" (%.1f %%)", 100*float64(w.stood)/float64(w.last-w.first))
+	if w.traced > 0 {
+		s += fmt.Sprintf(" (%.1f %%)", 100*float64(w.stood)/float64(w.traced))
 	}
 	if w.missing > 0 {
 		s += fmt.Sprintf("; %d events are missing: they came faster than they were read", w.missing)
