@@ -199,13 +199,17 @@ func eachSymbol(e *elf.File, section *elf.Section, tell func(piece []symbol) err
 // withNames reads the names of functions in the order in which they lie in the file, as much at once as lies close together.
 func withNames(names io.ReaderAt, piece []symbol, tell func(Function)) error {
 	slices.SortFunc(piece, func(a, b symbol) int { return int(int64(a.name) - int64(b.name)) })
-	buffer := make([]byte, namesPiece+maxName)
+	var buffer []byte
 	for from := 0; from < len(piece); {
 		start, to := piece[from].name, from+1
 		for to < len(piece) && piece[to].name-piece[to-1].name < namesGap && piece[to].name-start < namesPiece {
 			to++
 		}
-		text := buffer[:min(int(piece[to-1].name-start)+maxName, len(buffer))]
+		length := int(piece[to-1].name-start) + maxName
+		if length > len(buffer) {
+			buffer = make([]byte, length)
+		}
+		text := buffer[:length]
 		n, err := names.ReadAt(text, int64(start))
 		if err != nil && err != io.EOF {
 			return err
