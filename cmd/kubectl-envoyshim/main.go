@@ -24,6 +24,9 @@ type commands struct {
 	Status     statusCommand      `cmd:"" help:"List the processes under envoyshim in a pod, or in all pods."`
 	Resume     resumeCommand      `cmd:"" help:"Let a held process of a pod run."`
 	Wait       waitCommand        `cmd:"" help:"Wait until a process of a pod is held, attached, running or exited."`
+	Trace      traceCommand       `cmd:"" help:"Tell which functions and system calls a process of a pod makes, from its first instruction on."`
+	Timeline   timelineCommand    `cmd:"" help:"Tell the phases of a start in a pod, and how long each took."`
+	LogLevel   loglevelCommand    `cmd:"" name:"loglevel" help:"Show or change the log levels of Envoy in a pod."`
 	AccessLog  accesslogCommand   `cmd:"" name:"accesslog" help:"Explain the failures in an access log of Envoy: whose fault, and what to look at."`
 	Telemetry  telemetryCommand   `cmd:"" help:"Tell by its metrics what moved while Envoy started, and what is wrong."`
 	Disconnect disconnectCommand  `cmd:"" help:"Drop the debugger attached in a pod; back to held."`

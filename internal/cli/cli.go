@@ -38,6 +38,7 @@ type commands struct {
 	Rehearse  rehearseCommand  `cmd:"" hidden:""`
 	Attend    attendCommand    `cmd:"" hidden:""`
 	NodeAgent nodeAgentCommand `cmd:"" name:"node-agent" hidden:""`
+	Remote    remoteCommand    `cmd:"" hidden:""`
 
 	Version kong.VersionFlag `help:"Print the version."`
 }
