@@ -54,6 +54,10 @@ func TestPodCommandsWithoutACluster(t *testing.T) {
 		"profile convert " + dir + "/none -o g": {"", "envoyshim: open " + dir + "/none: no such file or directory", 1},
 		"profile convert " + dir + " -o g":      {"", "envoyshim: " + dir + " is a directory, as perf record --threads makes them: record without --threads", 1},
 		"profile convert " + config + " -o g":   {"", "envoyshim: " + config + ` is neither a file of perf record nor a profile of pprof: it begins with "{\"apiVer"`, 1},
+		"trace svc/x --at y":                    {"", `envoyshim: "svc/x"` + names, 2},
+		"timeline x --with":                     {"", "envoyshim: --with needs a value", 2},
+		"loglevel x --pid=y":                    {"", `envoyshim: --pid: expected a valid 64 bit int but got "y"`, 2},
+		"telemetry x --kubeconfig " + config:    {"", "envoyshim: reach the cluster at http://127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused; is it up, and the right --context?; --until live waits", 1},
 
 		"status --kubeconfig /dev/null":             {"", "envoyshim: no cluster is configured: set KUBECONFIG, or name a file by --kubeconfig", 1},
 		"status x --kubeconfig " + dir + "/none":    {"", "envoyshim: read the kubeconfig: stat " + dir + "/none: no such file or directory", 1},

@@ -30,7 +30,7 @@ type telemetryCommand struct {
 	Port     int           `name:"port" placeholder:"N" help:"The port in the pod; else 15000, Envoy's admin port, or 15090, Istio's for Prometheus."`
 	Watch    bool          `name:"watch" help:"Print changes as they come, until Ctrl-C, or --until."`
 	Until    string        `name:"until" enum:"live,never" default:"never" placeholder:"live" help:"live: wait for Envoy, and report what moved until it is LIVE."`
-	Interval time.Duration `name:"interval" default:"250ms" placeholder:"D" help:"How often metrics are asked for (Go duration)."`
+	Interval time.Duration `name:"interval" default:"250ms" placeholder:"D" help:"How often metrics are asked for (Go duration; ${default})."`
 	All      bool          `name:"all" help:"All series, also those that stand still, or tell nothing of a start."`
 	JSON     bool          `name:"json" help:"Print JSON; with --watch JSON Lines: one object an event, the report in the end."`
 	What     []string      `arg:"" optional:"" name:"pod-or-file" complete:"file" help:"POD, deploy/NAME and so on; or FILE, a scrape; or two FILEs, of which the difference is told. - is standard input."`

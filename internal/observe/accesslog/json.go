@@ -16,6 +16,7 @@ type Dictionary struct {
 	Warning string
 
 	formats map[string]*Format // by path: the keys joined by points
+	guessed map[string]string  // the operators of paths that have come
 }
 
 // CompileDictionary makes a Dictionary of a format dictionary, as json_format and typed_json_format have it: YAML or JSON.
@@ -117,7 +118,7 @@ func (d *Dictionary) Read(line string) (*Entry, error) {
 			}
 		}
 		e.Fields = append(e.Fields, Field{path, text})
-		if name := operatorOf(path); name != "" {
+		if name := d.operatorOf(path); name != "" {
 			seen[name] = true
 			e.know(name, text)
 		}
@@ -204,6 +205,21 @@ var operators = func() map[string]string {
 	}
 	return all
 }()
+
+// mostGuesses is how many paths are remembered: some logs have keys that are values.
+const mostGuesses = 10000
+
+func (d *Dictionary) operatorOf(path string) string {
+	name, ok := d.guessed[path]
+	if !ok {
+		name = operatorOf(path)
+		if d.guessed == nil || len(d.guessed) == mostGuesses {
+			d.guessed = map[string]string{}
+		}
+		d.guessed[path] = name
+	}
+	return name
+}
 
 // operatorOf guesses the operator of a key: by its whole path, else by its end.
 func operatorOf(path string) string {
