@@ -46,6 +46,15 @@ func traced(held time.Duration, events ...[]observe.Event) []observe.Event {
 	return append(all, observe.Event{Kind: observe.End})
 }
 
+// received is when events came: the first at once, the others 300 ms late.
+func received(held float64) (all []time.Time) {
+	all = append(all, at(held))
+	for range 100 {
+		all = append(all, at(held+130+300))
+	}
+	return all
+}
+
 func point(n float64, name string) []observe.Event {
 	return []observe.Event{{Kind: observe.Call, Time: ms(n), TID: 1, Point: name, Function: name}}
 }
@@ -111,7 +120,7 @@ func start() *Record {
 			returned(105.7, "listen", "0", "20"), returned(105.75, "listen", "0", "21"), returned(105.8, "listen", "0", "31"), returned(105.85, "listen", "0", "32"),
 			thread(106, 9, "wrk:worker_0"), thread(106.2, 10, "wrk:worker_1"),
 		),
-		Begun: at(hold),
+		Received: received(hold),
 		Snapshots: []Snapshot{unreachable(hold), unreachable(hold + 50), unreachable(hold + 92),
 			reached(hold+98, admin.Snapshot{State: admin.Initializing, Version: "1.40.0"}),
 			reached(hold+110, admin.Snapshot{State: admin.Live, Version: "1.40.0", Workers: true, Initialization: ms(23),
@@ -210,8 +219,7 @@ note: the admin port never answered: nothing is known of xDS, of names of listen
 `},
 		{"a program that is no Envoy", &Record{
 			PID: 7, Exe: "/bin/server", Events: traced(0, point(1, observe.EntryPoint), point(2, observe.MainPoint), returned(3, "bind", "0", "3", "[::]:80"),
-				returned(4, "listen", "0", "3"), returned(5, "bind", "0", "4", "10.0.0.1:0"), thread(6, 8, "server")),
-			Begun: at(0), Until: at(10),
+				returned(4, "listen", "0", "3"), returned(5, "bind", "0", "4", "10.0.0.1:0"), thread(6, 8, "server")), Until: at(10),
 		}, `exec 0.0 ms
 loader done 1.0 ms
 main 2.0 ms
@@ -221,8 +229,7 @@ listener active [::]:80 4.0 ms
 		{"a listener before main, and one that is refused", &Record{
 			PID: 7, Events: traced(0, point(1, observe.EntryPoint), returned(2, "bind", "0", "3", "unix:/run/early"), returned(2.5, "listen", "0", "3"),
 				point(3, observe.MainPoint), returned(4, "bind", "-1 EADDRINUSE", "4", "0.0.0.0:80"),
-				[]observe.Event{{Kind: observe.Exit, Time: ms(5), Result: "exit status 1"}}),
-			Begun: at(0), Until: at(10),
+				[]observe.Event{{Kind: observe.Exit, Time: ms(5), Result: "exit status 1"}}), Until: at(10),
 		}, `exec 0.0 ms
 loader done 1.0 ms
 listener bound unix:/run/early 2.0 ms
@@ -233,8 +240,7 @@ exit 5.0 ms
 `},
 		{"it ends with sockets that never listened", &Record{
 			PID: 7, Events: traced(0, returned(2, "bind", "0", "3", "0.0.0.0:80"), returned(2, "bind", "0", "3", "0.0.0.0:0"),
-				[]observe.Event{{Kind: observe.Exit, Time: ms(5), Result: "SIGSEGV"}}),
-			Begun: at(0), Until: at(10),
+				[]observe.Event{{Kind: observe.Exit, Time: ms(5), Result: "SIGSEGV"}}), Until: at(10),
 		}, `exec 0.0 ms
 listener bound 0.0.0.0:80 2.0 ms
 exit 5.0 ms
@@ -242,6 +248,7 @@ exit 5.0 ms
 		{"rejected xDS, told by the resource, by a counter, and again", but(func(r *Record) {
 			bad := admin.Resource{Type: "LDS", Name: "bad", Status: admin.Rejected, Rejection: &admin.Rejection{Time: wall(hold + 107.5), Details: "no filter\nat all"}}
 			s := r.Snapshots[4].Snapshot
+			r.Snapshots[3].Subscriptions = []admin.Subscription{{Type: "LDS", Rejected: 1}} // a glance, before all was asked for
 			s.XDS = append(s.XDS[:2:2], bad)
 			s.Subscriptions = []admin.Subscription{{Type: "LDS", Rejected: 1}, {Type: "CDS"}}
 			r.Snapshots[4].Snapshot = s
@@ -252,7 +259,7 @@ exit 5.0 ms
 			"note: EDS c: asked for, and not answered\nnote: RDS r: no first answer came within initial_fetch_timeout, and Envoy went on without\n"},
 		{"a debugger that stops it while it is watched", but(func(r *Record) {
 			// Not traced then: released at 2000 by a detach, stands from 2080 to 2090 and from 2100 to 2105.
-			r.Events, r.Begun, r.Since = nil, time.Time{}, at(hold)
+			r.Events, r.Received, r.Since = nil, nil, at(hold)
 			r.History = []Transition{happened(0, "exec", ""), happened(3, "held", ""), happened(hold, "resumed", "envoyshim resume"), happened(hold+60, "attached", "gdb")}
 			r.Stops = []Stop{{at(hold + 80), at(hold + 90), 99}, {at(hold + 100), at(hold + 105), 99}}
 		}), `exec 0.0 ms

@@ -1,6 +1,8 @@
 package timeline
 
 import (
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -21,7 +23,17 @@ func (a *assembly) checked() {
 			a.between(AgentReady, strconv.Itoa(p.Port), Pilot, "/healthz/ready", since, at)
 		default:
 			done[p.Port] = true
-			a.note("it is not known when port %d said ready: it did at the first look, %s after the exec", p.Port, short(a.on(at)))
+			live, known := a.first(Live)
+			if !known {
+				a.note("it is not known when port %d said ready: it did at the first look, %s after the exec", p.Port, short(a.on(at)))
+				continue
+			}
+			a.between(AgentReady, strconv.Itoa(p.Port), Pilot, "/healthz/ready", live.since, at) // it says so of one that is LIVE only
+		}
+	}
+	for _, port := range slices.Sorted(maps.Keys(asked)) {
+		if !done[port] {
+			a.note("port %d of pilot-agent's has not said ready; the agent's log says why", port)
 		}
 	}
 }

@@ -27,16 +27,13 @@ type apart struct {
 	source   string
 }
 
-// stepped is how far the two clocks may be from each other before somebody must have set one: a message's way takes less.
+// stepped is how far the wall clock and the monotonic one may come apart before somebody must have set the former.
 const stepped = 100 * time.Millisecond
 
-// newClock anchors the clock at the moment that the first event came, else at the end of the watch.
+// newClock anchors the clock at the end of the watch.
 func newClock(r *Record) (*clock, error) {
 	c := &clock{anchor: r.Until}
 	begin, watched := r.begin()
-	if watched {
-		c.anchor = r.Begun
-	}
 	switch exec := r.transition("exec"); {
 	case watched && begin.Exec != nil:
 		c.exec = *begin.Exec
@@ -48,19 +45,31 @@ func newClock(r *Record) (*clock, error) {
 		return nil, fmt.Errorf("nothing tells when process %d was started", r.PID)
 	}
 	c.passed = c.anchor.Sub(c.exec)
-	if watched {
-		// The supervisor has measured the same by the monotonic clock: the stream begins when it lets the process run.
-		measured := begin.Held
-		for _, t := range r.History {
-			if t.What == "attached" && isWatcher(t.By) && !t.Time.Before(r.History[0].Time.Add(measured)) {
-				measured = t.Time.Sub(r.History[0].Time)
-			}
-		}
-		if step := c.passed - measured; step.Abs() > stepped {
-			c.step, c.passed = step, measured
-		}
+	if late, ok := r.latency(c); ok && (late > stepped || late < -stepped/10) {
+		c.step = late
+		c.passed -= late
 	}
 	return c, nil
+}
+
+// latency is how much later than they were events came, by the wall clock since the exec: of all the shortest, which is next to nothing unless that
+// clock was set. The supervisor has their times by the monotonic one.
+func (r *Record) latency(c *clock) (shortest time.Duration, ok bool) {
+	begin, _ := r.begin()
+	for i, e := range r.Events[:min(len(r.Events), len(r.Received))] {
+		switch e.Kind {
+		case observe.Unresolved:
+			continue // may be of any time
+		case observe.Begin:
+			if e.Held == 0 || slices.ContainsFunc(r.History, func(t Transition) bool { return t.What == "resumed" && !isWatcher(t.By) }) {
+				continue // it was released before
+			}
+		}
+		if late := c.elapsed(r.Received[i]) - (e.Time + begin.Held); !ok || late < shortest {
+			shortest, ok = late, true
+		}
+	}
+	return shortest, ok
 }
 
 func (r *Record) begin() (observe.Event, bool) {

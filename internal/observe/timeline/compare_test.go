@@ -13,12 +13,12 @@ import (
 func twoRuns(t *testing.T) *Timeline {
 	t.Helper()
 	old, err := Assemble(&Record{PID: 6, Exe: "/bin/server", BuildID: "01", Args: []string{"server", "-x"}, Events: traced(0,
-		point(10, "@entry"), point(40, "@main"), returned(41, "bind", "0", "3", "[::]:80"), returned(42, "listen", "0", "3")), Begun: at(0), Until: at(50)})
+		point(10, "@entry"), point(40, "@main"), returned(41, "bind", "0", "3", "[::]:80"), returned(42, "listen", "0", "3")), Until: at(50)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	now, err := Assemble(&Record{PID: 7, Exe: "/bin/server", BuildID: "02", Args: []string{"/bin/server", "-y"}, Events: traced(0,
-		point(10, "@entry"), point(50, "@main"), returned(51, "bind", "0", "3", "[::]:81"), returned(52, "listen", "0", "3")), Begun: at(0), Until: at(60)})
+		point(10, "@entry"), point(50, "@main"), returned(51, "bind", "0", "3", "[::]:81"), returned(52, "listen", "0", "3")), Until: at(60)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,11 +16,12 @@ type update struct {
 	kind      Kind
 	typ       string
 	version   string
+	versions  int // further ones
 	names     []string
 	nonce     string
 	detail    string // why it was rejected
 	source    string
-	at, since time.Duration
+	at, since time.Duration // it was taken, or refused, in between
 }
 
 // updates are what came from the control plane, so far.
@@ -57,6 +58,43 @@ func (all *updates) add(u update, name string) bool {
 	return i == len(*all)-1
 }
 
+// oneResponse is how far apart resources of one response may be told.
+const oneResponse = 5 * time.Millisecond
+
+// joined makes one of what came by one response, of updates by time: in delta xDS each of its resources has a version of its own, and the log that of
+// the response.
+func (all updates) joined() (out updates) {
+	for _, u := range all {
+		i := slices.IndexFunc(out, func(o update) bool { return o.kind == XDS && u.kind == XDS && o.typ == u.typ && o.sameResponse(u) })
+		if i < 0 {
+			out = append(out, u)
+			continue
+		}
+		o := &out[i]
+		names := append(o.names, u.names...)
+		if u.source == Log {
+			*o = u
+		} else if o.source == Admin {
+			o.versions++
+		}
+		o.names = names
+	}
+	return out
+}
+
+// sameResponse reports whether o, and u, which is not earlier, came together. The log has each response once.
+func (o *update) sameResponse(u update) bool {
+	switch {
+	case o.source == Log && u.source == Log:
+		return false
+	case o.source == Log:
+		return u.since <= o.at
+	case u.source == Log:
+		return o.at >= u.since
+	}
+	return u.at-o.at <= oneResponse
+}
+
 // configured tells what came from the control plane. Envoy's log tells most, when it is given and has the lines. The admin port tells of each
 // resource when it was taken, and counts updates.
 func (a *assembly) configured() {
@@ -67,42 +105,46 @@ func (a *assembly) configured() {
 			told[u.typ]++
 		}
 	}
-	counted := map[string]uint64{}
-	resources, counters := time.Duration(0), time.Duration(0) // when they were asked for before
+	asked := time.Duration(0) // for resources, before
 	for i := range a.Snapshots {
 		for _, r := range a.Snapshots[i].XDS {
 			if r.Version != "" && r.Updated != nil && r.Status != admin.Rejected {
-				all.add(a.seen(update{kind: XDS, typ: r.Type, version: r.Version}, r.Updated, i, resources), r.Name)
+				all.add(a.seen(update{kind: XDS, typ: r.Type, version: r.Version}, r.Updated, i, asked), r.Name)
 			}
 			if e := r.Rejection; e != nil {
-				u := a.seen(update{kind: XDSRejected, typ: r.Type, version: e.Version, detail: firstLine(e.Details)}, e.Time, i, resources)
+				u := a.seen(update{kind: XDSRejected, typ: r.Type, version: e.Version, detail: reason(e.Details)}, e.Time, i, asked)
 				if all.same(u) < 0 {
 					told[r.Type]++
 				}
 				all.add(u, r.Name)
 			}
 		}
+		if a.Snapshots[i].Full {
+			asked = a.elapsed(a.Snapshots[i].Asked)
+		}
+	}
+	asked = 0
+	counted := map[string]uint64{} // rejections by type
+	for i := range a.Snapshots {
 		now := map[string]uint64{}
 		for _, s := range a.Snapshots[i].Subscriptions {
 			now[s.Type] += s.Rejected
 			if s.Version != "" && s.Updated != nil && s.Success > 0 {
-				all.add(a.seen(update{kind: XDS, typ: s.Type, version: s.Version}, s.Updated, i, counters), "")
+				all.add(a.seen(update{kind: XDS, typ: s.Type, version: s.Version}, s.Updated, i, asked), "")
 			}
 		}
 		for _, typ := range slices.Sorted(maps.Keys(now)) {
 			n := now[typ]
 			if known := max(counted[typ], told[typ]); n > known {
 				why := fmt.Sprintf("%s by the counter update_rejected; Envoy's log says why", plural(int(n-known), "rejection"))
-				all.add(a.seen(update{kind: XDSRejected, typ: typ, detail: why}, nil, i, counters), "")
+				all.add(a.seen(update{kind: XDSRejected, typ: typ, detail: why}, nil, i, asked), "")
 			}
 			counted[typ] = max(counted[typ], n)
 		}
-		asked := a.elapsed(a.Snapshots[i].Asked)
-		if counters = asked; a.Snapshots[i].Full {
-			resources = asked
-		}
+		asked = a.elapsed(a.Snapshots[i].Asked)
 	}
 	slices.SortStableFunc(all, func(x, y update) int { return cmp.Compare(x.at, y.at) })
+	all = all.joined()
 	if first := slices.IndexFunc(all, func(u update) bool { return u.kind == XDS }); first >= 0 {
 		a.between(FirstXDS, "", all[first].source, a.controlPlane(), all[first].since, all[first].at)
 	}
@@ -146,8 +188,11 @@ func (a *assembly) logged() (all updates) {
 			kind = XDSRejected
 		}
 		from := a.wall(e.Time)
-		u := update{kind: kind, typ: e.Type, version: or(e.Version, received[e.Type].Version), detail: e.Details, source: Log, since: from, at: from + millisecond}
-		u.nonce = received[e.Type].Nonce
+		u := update{kind: kind, typ: e.Type, version: or(e.Version, received[e.Type].Version), detail: reason(e.Details), source: Log, since: from, at: from + millisecond}
+		if r, ok := received[e.Type]; ok {
+			u.since = a.wall(r.Time) // it is taken somewhere between the two lines
+		}
+		delete(received, e.Type)
 		last[e.Type] = len(all)
 		all = append(all, u)
 	}
@@ -193,7 +238,11 @@ func (u *update) describe() string {
 	const few = 3
 	var parts []string
 	if u.version != "" {
-		parts = append(parts, "version "+u.version)
+		version := "version " + u.version
+		if u.versions > 0 {
+			version += fmt.Sprintf(" and %d more", u.versions)
+		}
+		parts = append(parts, version)
 	}
 	if u.nonce != "" {
 		parts = append(parts, "nonce "+u.nonce)
@@ -210,9 +259,16 @@ func (u *update) describe() string {
 	return strings.Join(parts, "; ")
 }
 
-func firstLine(s string) string {
-	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
-	return line
+// reason is why something was rejected, on one line, without the resource that Envoy writes into the midst of it: "WHERE: goo.gle/debugonly RESOURCE\n: WHY".
+func reason(details string) string {
+	if i := strings.LastIndex(details, "\n: "); i >= 0 {
+		where, _, found := strings.Cut(details[:i], "goo.gle/debug")
+		if !found {
+			where = ""
+		}
+		details = where + details[i+len("\n: "):]
+	}
+	return strings.Join(strings.Fields(details), " ")
 }
 
 const millisecond = time.Millisecond

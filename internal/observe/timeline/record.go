@@ -19,7 +19,7 @@ type Record struct {
 	Started   time.Time       // of the process, from /proc: a clock tick's precision; the exec may have been later
 	History   []Transition    // the supervisor's; empty without one
 	Events    []observe.Event // the tracer's; empty when the start was not watched
-	Begun     time.Time       // when the first of them came
+	Received  []time.Time     // when each of them came
 	AdminAddr string          // "" when no admin port was found
 	Snapshots []Snapshot
 	Log       []admin.XDSEvent // what Envoy's log tells of xDS; empty when nobody gave it
@@ -27,6 +27,8 @@ type Record struct {
 	Stops     []Stop
 	Until     time.Time // the end of the watch
 	Notes     []string  // of whoever made the record
+
+	names []observe.Event // of threads, which the tracer has not told of
 }
 
 // A Transition is what the supervisor did, or saw, with the process.

@@ -85,6 +85,9 @@ func (a *assembly) traced() {
 			}
 		}
 	}
+	for _, e := range a.names {
+		a.thread(e, 0)
+	}
 	for _, t := range a.line.Threads {
 		if strings.HasPrefix(t.Name, workerPrefix) {
 			workers = append(workers, t.Begin)
