@@ -274,6 +274,7 @@ xDS CDS 90.0 ms (-1.0 ms)
 xDS LDS 91.0 ms (-1.0 ms)
 workers started 97.0 ms (-9.0 ms)
 LIVE 97.0 ms (-9.0 ms)
+note: stops by a debugger were looked for every 10.0 ms: what was shorter, and runs that were shorter, are not seen
 note: the start was not watched by the tracer: the loader, main, sockets and threads are not known
 `},
 		{"a debugger before the watch", but(func(r *Record) {

@@ -54,6 +54,9 @@ type Probe struct {
 	Ready           bool
 }
 
+// oftenest is the shortest time between two looks at something that no event tells of.
+const oftenest = 10 * time.Millisecond
+
 // A Stop is a time that the process was seen standing still (state T or t of proc_pid_stat(5)) while nobody of ours held it.
 type Stop struct {
 	From, To time.Time

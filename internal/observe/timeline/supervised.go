@@ -15,12 +15,18 @@ func (a *assembly) supervised() {
 	if watched && len(a.History) == 0 && begin.Held > 0 {
 		stood = append(stood, apart{kind: Held, to: begin.Held, source: Supervisor})
 	}
-	for _, s := range a.Stops {
-		detail := "by a signal"
+	for i, s := range a.Stops {
+		detail, from := "by a signal", a.elapsed(s.From)
 		if s.Tracer != 0 {
 			detail = "by a debugger"
 		}
-		stood = append(stood, apart{kind: Stopped, from: a.elapsed(s.From), to: a.elapsed(s.To), detail: detail, source: Proc})
+		if looked := a.elapsed(a.Since); i == 0 && from-looked < firstLook {
+			from = looked // it stood already
+		}
+		stood = append(stood, apart{kind: Stopped, from: from, to: a.elapsed(s.To), detail: detail, source: Proc})
+	}
+	if len(a.Stops) > 0 {
+		a.note("stops by a debugger were looked for every %s: what was shorter, and runs that were shorter, are not seen", short(oftenest))
 	}
 	a.setApart(stood)
 	atFirst := time.Duration(0) // it has not run a single instruction until then
@@ -96,6 +102,9 @@ func (a *assembly) recorded(t Transition) time.Duration {
 
 // isWatcher tells clients of the supervisor under which the process runs on from debuggers.
 func isWatcher(client string) bool { return client == "trace" || client == "profile" }
+
+// firstLook is how soon after the begin of a watch the first look at the process is.
+const firstLook = 20 * time.Millisecond
 
 // procPrecision is a clock tick (time(7), USER_HZ).
 const procPrecision = 10 * time.Millisecond

@@ -42,10 +42,9 @@ type Watch struct {
 }
 
 const (
-	// oftenest and seldom bound the time between two looks, which is a share of what has passed: no event tells what Envoy thinks of itself.
-	oftenest = 10 * time.Millisecond
-	seldom   = time.Second
-	share    = 20
+	// seldom bounds the time between two looks from above. It is a share of what has passed: no event tells what Envoy thinks of itself.
+	seldom = time.Second
+	share  = 20
 	// agentTime is how long pilot-agent may take to be ready when Envoy is LIVE: it looks at Envoy only now and then itself.
 	agentTime = 10 * time.Second
 	// lastTime bounds what is waited for at the end: the end of the trace, a last answer of the admin port.
@@ -66,6 +65,9 @@ func (w *Watch) Run(ctx context.Context, r *Record) {
 		}()
 	}
 	var all sync.WaitGroup
+	if w.Events == nil {
+		all.Go(func() { w.lookForStops(ctx) })
+	}
 	ready := make(chan struct{}) // the agent is
 	all.Go(func() {
 		defer close(ready)
@@ -146,9 +148,12 @@ func nameThreads(r *Record) {
 	}
 }
 
-// pause waits until the next look is due.
-func (w *Watch) pause(ctx context.Context) {
+// pause waits until the next look is due. Under a debugger that is soon: its stops are not to be missed.
+func (w *Watch) pause(ctx context.Context, debugged bool) {
 	t := min(max(oftenest, time.Since(w.record.Since)/share), seldom)
+	if debugged {
+		t = oftenest
+	}
 	select {
 	case <-ctx.Done():
 	case <-time.After(t):
@@ -160,13 +165,12 @@ func (w *Watch) askAdmin(ctx context.Context) bool {
 	var before admin.Snapshot
 	for ctx.Err() == nil {
 		asked := time.Now()
-		w.lookForStop()
 		now, err := w.Admin.Glance(ctx)
 		switch {
 		case errors.Is(err, os.ErrProcessDone):
 			return false
-		case errors.Is(err, admin.ErrStopped) || ctx.Err() != nil:
-			w.pause(ctx)
+		case errors.Is(err, admin.ErrStopped) || ctx.Err() != nil || err != nil && w.stoodSince(asked): // which tells nothing
+			w.pause(ctx, false)
 			continue
 		}
 		live := now.State == admin.Live && now.Workers
@@ -181,7 +185,7 @@ func (w *Watch) askAdmin(ctx context.Context) bool {
 		if before = now; live && w.ToLive {
 			return true
 		}
-		w.pause(ctx)
+		w.pause(ctx, false)
 	}
 	// What is known only some time after the start.
 	last, done := context.WithTimeout(context.Background(), lastTime)
@@ -211,26 +215,36 @@ func changed(before, now admin.Snapshot) bool {
 	return !reflect.DeepEqual(before, now)
 }
 
-// lookForStop notes that the process stands still, or does no longer. Under our own tracer it stands for moments only, which that one tells.
-func (w *Watch) lookForStop() {
-	if w.Events != nil {
-		return
-	}
-	st, err := procfs.ReadStat(w.PID)
-	if err != nil || st.State != 't' && st.State != 'T' {
-		return
-	}
-	now, tracer := time.Now(), 0
-	if status, err := procfs.ReadStatus(w.PID); err == nil {
-		tracer = status.TracerPid
-	}
-	w.do(func(r *Record) {
-		if n := len(r.Stops) - 1; n >= 0 && r.Stops[n].Tracer == tracer && now.Sub(r.Stops[n].To) <= 2*seldom {
-			r.Stops[n].To = now
+// lookForStops notes when the process stands still. Under our own tracer it does so for moments only, which that one tells.
+func (w *Watch) lookForStops(ctx context.Context) {
+	for before := false; ctx.Err() == nil; {
+		st, err1 := procfs.ReadStat(w.PID)
+		status, err2 := procfs.ReadStatus(w.PID)
+		if err1 != nil || err2 != nil {
 			return
 		}
-		r.Stops = append(r.Stops, Stop{From: now, To: now, Tracer: tracer})
+		stopped, tracer := st.State == 't' || st.State == 'T', status.TracerPid
+		if stopped {
+			w.do(func(r *Record) {
+				n := len(r.Stops)
+				if !before || r.Stops[n-1].Tracer != tracer {
+					r.Stops = append(r.Stops, Stop{From: time.Now(), Tracer: tracer})
+					n++
+				}
+				r.Stops[n-1].To = time.Now()
+			})
+		}
+		before = stopped
+		w.pause(ctx, stopped || tracer != 0)
+	}
+}
+
+// stoodSince reports whether the process was seen standing still after t.
+func (w *Watch) stoodSince(t time.Time) (stood bool) {
+	w.do(func(r *Record) {
+		stood = len(r.Stops) > 0 && !r.Stops[len(r.Stops)-1].To.Before(t)
 	})
+	return stood
 }
 
 // awaitEnd waits for the end of a process (pidfd_open(2)).
