@@ -9,6 +9,7 @@ import (
 
 	"github.com/envoyshim/envoyshim/internal/observe"
 	"github.com/envoyshim/envoyshim/internal/observe/profile"
+	"github.com/envoyshim/envoyshim/internal/procfs"
 	"github.com/envoyshim/envoyshim/internal/tracee"
 )
 
@@ -78,6 +79,30 @@ func Record(r Recording, stop <-chan struct{}) (p *profile.Profile, exited bool,
 	return &b.Profile, exited, err
 }
 
+// unseen says when much of the time that the threads had, ended ones included, is in no sample. The kernel begins a period anew with each
+// thread and CPU, and a stop finds only threads that are there: those that live for less than a period are missed by both. perf(1) is no better.
+func unseen(p *profile.Profile, spent time.Duration) []string {
+	var sampled time.Duration
+	for _, s := range p.Samples {
+		sampled += time.Duration(s.Values[1])
+	}
+	const much = 200 * time.Millisecond // more than the ticks of /proc are wrong by
+	if spent < sampled*5/4+much {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s of CPU time are in no sample: threads that live for less than a period (%s) are not seen",
+		(spent - sampled).Round(10*time.Millisecond), time.Duration(p.Period).Round(10*time.Microsecond))}
+}
+
+// spent is the CPU time of a process with all its threads, ended ones included, to a tick; 0 when it is gone.
+func spent(pid int, kernel bool) time.Duration {
+	st, _ := procfs.ReadStat(pid)
+	if kernel {
+		st.UTime += st.STime
+	}
+	return time.Duration(st.UTime) * procfs.Tick
+}
+
 // byPerf has the kernel do it. Without comments nothing has begun.
 func (r Recording) byPerf(b *profile.Builder, stop <-chan struct{}) (comments []string, exited bool, err error) {
 	perf, err := OpenPerf(r.PID, r.Frequency)
@@ -95,8 +120,9 @@ func (r Recording) byPerf(b *profile.Builder, stop <-chan struct{}) (comments []
 		}
 	}
 	r.Began(ByPerf)
+	before := spent(r.PID, perf.kernel)
 	exited, err = perf.Run(b, stop)
-	return perf.Comments(), exited, err
+	return append(perf.Comments(), unseen(&b.Profile, spent(r.PID, perf.kernel)-before)...), exited, err
 }
 
 // byPtrace has the supervisor do it, or does it here.
@@ -104,7 +130,7 @@ func (r Recording) byPtrace(b *profile.Builder, stop <-chan struct{}) (comments 
 	order := observe.Sample{Frequency: min(r.Frequency, MaxPtrace)}
 	b.Profile.Period = int64(time.Second) / int64(order.Frequency)
 	t := &tally{builder: b}
-	began := time.Now()
+	began, before := time.Now(), spent(r.PID, true)
 	if r.Observe != nil {
 		err = r.follow(order, t, stop)
 	} else {
@@ -113,7 +139,8 @@ func (r Recording) byPtrace(b *profile.Builder, stop <-chan struct{}) (comments 
 	if err != nil && t.rounds == 0 && !t.exited {
 		return nil, false, err
 	}
-	return t.comments(order.Frequency, time.Since(began)), t.exited, err
+	comments = t.comments(order.Frequency, time.Since(began))
+	return append(comments, unseen(&b.Profile, spent(r.PID, true)-before)...), t.exited, err
 }
 
 // follow has the supervisor sample.
