@@ -384,6 +384,19 @@ func TestProfileOfTheRealEnvoy(t *testing.T) {
 	}
 }
 
+// A stripped program's addresses are named later, by the file that has its symbols.
+func TestProfileOfAStrippedProgram(t *testing.T) {
+	dir := t.TempDir()
+	stripped := filepath.Join(dir, "burn")
+	run(t, "strip", "-o", stripped, fixture(t, "bin/test/burn"))
+	file := filepath.Join(dir, "p.pb.gz")
+	run(t, cli(t), "profile", "--method", "perf", "--frequency", "499", "-o", file, "--", stripped, "1000")
+	if got, _ := spent(t, opened(t, file), "cpu"); got["hot"] != 0 {
+		t.Fatalf("a stripped program has names: %v", got)
+	}
+	contains(t, slowly(t, "go", "tool", "pprof", "-top", fixture(t, "bin/test/burn"), file), "% hot", "% warm")
+}
+
 // On the node, a program of a pod: its files are the pod's.
 func TestProfileOfAPod(t *testing.T) {
 	elf := filepath.Join(sharedDir(t), unique("burner"))
