@@ -394,7 +394,7 @@ func TestProfileOfAStrippedProgram(t *testing.T) {
 	if got, _ := spent(t, opened(t, file), "cpu"); got["hot"] != 0 {
 		t.Fatalf("a stripped program has names: %v", got)
 	}
-	contains(t, slowly(t, "go", "tool", "pprof", "-top", fixture(t, "bin/test/burn"), file), "% hot", "% warm")
+	contains(t, slowly(t, "go", "tool", "pprof", "-top", fixture(t, "bin/test/burn"), file), "%  hot\n", "%  warm\n")
 }
 
 // On the node, a program of a pod: its files are the pod's.
