@@ -42,6 +42,7 @@ type Perf struct {
 	lost      uint64
 	throttled uint64
 	threads   map[int]*thread
+	periods   []uint64 // of a clock whose periods change
 }
 
 // event is one that was opened: descendants of the thread have copies of it, which tell the same id.
@@ -67,7 +68,7 @@ type clock struct {
 	name   string
 	typ    uint32
 	config uint64
-	freq   bool
+	freq   bool // the kernel adapts its period, which is no time
 }
 
 // The clocks, the better one first. A virtual machine often has no PMU.
@@ -159,7 +160,7 @@ func (p *Perf) tryOffCPU(frequency int) error {
 func (p *Perf) attr(e event, frequency int) *unix.PerfEventAttr {
 	a := &unix.PerfEventAttr{
 		Type: p.clock.typ, Config: p.clock.config,
-		Sample_type: unix.PERF_SAMPLE_IDENTIFIER | unix.PERF_SAMPLE_TID | unix.PERF_SAMPLE_TIME | unix.PERF_SAMPLE_CALLCHAIN,
+		Sample_type: unix.PERF_SAMPLE_IDENTIFIER | unix.PERF_SAMPLE_TID | unix.PERF_SAMPLE_TIME | unix.PERF_SAMPLE_PERIOD | unix.PERF_SAMPLE_CALLCHAIN,
 		Bits:        unix.PerfBitInherit | unix.PerfBitSampleIDAll | unix.PerfBitWatermark | unix.PerfBitExcludeHv | unix.PerfBitExcludeGuest,
 		Wakeup:      ringSize / 4,
 	}
@@ -248,6 +249,16 @@ func (p *Perf) Close() {
 
 // Period is the time between two samples of a thread that runs.
 func (p *Perf) Period() time.Duration { return p.period }
+
+// Scale is how many nanoseconds one count of the clock stands for. The kernel finds the number of cycles between two samples by trying, anew for
+// each thread, and only most of them are the period that was asked for.
+func (p *Perf) Scale() float64 {
+	if len(p.periods) == 0 {
+		return 1
+	}
+	slices.Sort(p.periods)
+	return float64(p.period) / float64(p.periods[len(p.periods)/2])
+}
 
 // Comments say how it was sampled, and what is missing.
 func (p *Perf) Comments() []string {

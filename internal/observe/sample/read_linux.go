@@ -137,7 +137,10 @@ func (p *Perf) take(sink Sink, r record) {
 		case e.switches && t.offCPU.is(e):
 			t.out, t.stack = r.time, r.chain
 		case !e.switches && t.onCPU.is(e):
-			p.add(sink, r, t, r.chain, 1, int64(p.period), 0)
+			if p.clock.freq {
+				p.periods = append(p.periods, r.count)
+			}
+			p.add(sink, r, t, r.chain, 1, int64(r.count), 0)
 		}
 	}
 }

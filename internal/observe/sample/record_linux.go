@@ -122,6 +122,10 @@ func (r Recording) byPerf(b *profile.Builder, stop <-chan struct{}) (comments []
 	r.Began(ByPerf)
 	before := spent(r.PID, perf.kernel)
 	exited, err = perf.Run(b, stop)
+	scale := perf.Scale()
+	for _, s := range b.Profile.Samples {
+		s.Values[1] = int64(float64(s.Values[1]) * scale)
+	}
 	return append(perf.Comments(), unseen(&b.Profile, spent(r.PID, perf.kernel)-before)...), exited, err
 }
 

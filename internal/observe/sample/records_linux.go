@@ -16,7 +16,7 @@ type record struct {
 	tid   int
 	maker int    // of a new thread
 	id    uint64 // of the event
-	count uint64 // of what was lost
+	count uint64 // of what was lost; of a sample its period, in what its clock counts
 	name  string // of a thread, or of a mapped file
 	// Of a mapping.
 	start, length, offset uint64
@@ -35,14 +35,14 @@ func parse(kind uint32, misc uint16, b []byte) (r record, ok bool) {
 		return r, false
 	}
 	if kind == unix.PERF_RECORD_SAMPLE {
-		if len(b) < 32 {
+		if len(b) < 40 {
 			return r, false
 		}
-		r.id, r.pid, r.tid, r.time = u64(b), int(u32(b[8:])), int(u32(b[12:])), u64(b[16:])
-		n := min(u64(b[24:]), uint64(len(b)-32)/8)
+		r.id, r.pid, r.tid, r.time, r.count = u64(b), int(u32(b[8:])), int(u32(b[12:])), u64(b[16:]), u64(b[24:])
+		n := min(u64(b[32:]), uint64(len(b)-40)/8)
 		r.chain = make([]uint64, n)
 		for i := range r.chain {
-			r.chain[i] = u64(b[32+8*i:])
+			r.chain[i] = u64(b[40+8*i:])
 		}
 		return r, true
 	}
