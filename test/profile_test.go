@@ -118,7 +118,7 @@ func pprofTop(t testing.TB, file string, flags ...string) string {
 // the same.
 func TestProfileFromTheFirstInstruction(t *testing.T) {
 	for _, one := range []struct{ method, elf, cpu string }{
-		{"perf", "burn", "3000"}, {"perf", "burn-nofp", "3000"}, {"ptrace", "burn", "4000"}, {"ptrace", "burn-static", "4000"},
+		{"perf", "burn", "2000"}, {"perf", "burn-nofp", "2000"}, {"ptrace", "burn", "3000"}, {"ptrace", "burn-static", "3000"},
 	} {
 		t.Run(one.method+" "+one.elf, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "start.pb.gz")
