@@ -18,14 +18,14 @@ import (
 
 // observeCommand shows what trace and profile are made of: what the supervisor says, a line of JSON each.
 type observeCommand struct {
-	PID           int      `name:"pid" placeholder:"N" help:"The process."`
-	At            []string `name:"at" sep:"none" placeholder:"FUNC" help:"A function to tell of."`
-	Syscall       []string `name:"syscall" placeholder:"NAME" help:"A system call to tell of."`
-	Frequency     int      `name:"frequency" placeholder:"HZ" help:"Sample by ptrace instead."`
-	History       bool     `name:"history" help:"Print what became of the process, and nothing else."`
-	KeptProfile   bool     `name:"kept-profile" help:"Print the profile that the supervisor keeps, when it is made."`
-	LeaveParentOn bool     `name:"leave-running" help:"Do not end the ELF that was started here."`
-	Command       []string `arg:"" optional:"" name:"elf" passthrough:"partial" help:"The ELF to start, and its arguments."`
+	PID          int      `name:"pid" placeholder:"N" help:"The process."`
+	At           []string `name:"at" sep:"none" placeholder:"FUNC" help:"A function to tell of."`
+	Syscall      []string `name:"syscall" placeholder:"NAME" help:"A system call to tell of."`
+	Frequency    int      `name:"frequency" placeholder:"HZ" help:"Sample by ptrace instead."`
+	History      bool     `name:"history" help:"Print what became of the process, and nothing else."`
+	KeptProfile  bool     `name:"kept-profile" help:"Print the profile that the supervisor keeps, when it is made."`
+	LeaveRunning bool     `name:"leave-running" help:"Do not end the ELF that was started here."`
+	Command      []string `arg:"" optional:"" name:"elf" passthrough:"partial" help:"The ELF to start, and its arguments."`
 }
 
 func (c *observeCommand) Run(s *command.Streams) error {
@@ -72,7 +72,7 @@ func (c *observeCommand) Run(s *command.Streams) error {
 		e, err := stream.Next()
 		switch {
 		case errors.Is(err, io.EOF) && child != nil:
-			if !c.LeaveParentOn {
+			if !c.LeaveRunning {
 				child.End()
 			}
 			s.Status = child.ExitStatus()
