@@ -129,10 +129,14 @@ func (s *supervisor) admitObserver(o *observer) reply {
 	o.history, o.watch = s.history, s.takeWatch()
 	o.events = make(chan observe.Event, maxUnread)
 	o.written, o.silent, o.stop = make(chan struct{}), make(chan struct{}), make(chan struct{})
+	note := ""
+	if s.HoldOnCrash {
+		note = "; until it is gone no crash is held"
+	}
 	o.onAttached = func() {
 		known := make(chan struct{})
 		s.do <- func() {
-			s.attached(&client{peer: o.peer, speaks: o.serves()}, "")
+			s.attached(&client{peer: o.peer, speaks: o.serves()}, note)
 			close(known)
 		}
 		<-known // its history has this before what comes next
