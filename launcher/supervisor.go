@@ -232,6 +232,7 @@ func (s *supervisor) loop() {
 			return
 		case <-s.user:
 			s.leave()
+			s.finishStreams()
 			return
 		}
 	}
@@ -265,6 +266,11 @@ func (s *supervisor) exited() {
 	s.setState(Exited)
 	s.replies.Wait()
 	s.serveUntil(s.detached, 2*time.Second)
+	s.finishStreams()
+}
+
+// finishStreams has those who read a stream get the rest of it.
+func (s *supervisor) finishStreams() {
 	s.serveUntil(func() bool { return s.streams == 0 }, streamTime)
 }
 
