@@ -26,8 +26,6 @@ type commands struct {
 	Profile  profileCommand  `cmd:"" group:"See a start:" help:"Sample all threads from the first instruction on, and write a profile for pprof."`
 	Timeline timelineCommand `cmd:"" group:"See a start:" help:"Tell the phases of one start of Envoy, and how long each took."`
 	Loglevel loglevelCommand `cmd:"" group:"See a start:" help:"Show or change the levels of a running Envoy's loggers."`
-	Trace   traceCommand   `cmd:"" help:"Tell of functions and system calls as they are called."`
-	Profile profileCommand `cmd:"" help:"Profile a start."`
 
 	Find   findCommand   `cmd:"" group:"On the node, with the image unchanged:" help:"Find processes by pod, container, command name or executable."`
 	Catch  catchCommand  `cmd:"" group:"On the node, with the image unchanged:" help:"Hold the next process that executes a program, before its first instruction, in any container."`

@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -61,7 +62,7 @@ func (c *timelineCommand) Run(s *command.Streams) error {
 		}
 		c.PID = child.PID
 	}
-	line, err := c.watch(s)
+	r, err := c.watch(s)
 	if child != nil {
 		select {
 		case <-child.Ended():
@@ -72,6 +73,13 @@ func (c *timelineCommand) Run(s *command.Streams) error {
 			}
 		}
 	}
+	if err == nil && c.Log != "" { // Envoy has written all of it when it has ended
+		r.Log, err = xdsLog(string(c.Log), s.In)
+	}
+	if err != nil {
+		return err
+	}
+	line, err := timeline.Assemble(r)
 	if err != nil {
 		return err
 	}
@@ -98,7 +106,7 @@ func (c *timelineCommand) old() (*timeline.Timeline, error) {
 }
 
 // watch sees the start of the process, or what is left of it.
-func (c *timelineCommand) watch(s *command.Streams) (*timeline.Timeline, error) {
+func (c *timelineCommand) watch(s *command.Streams) (*timeline.Record, error) {
 	st, err := c.process()
 	if err != nil {
 		return nil, err
@@ -109,7 +117,11 @@ func (c *timelineCommand) watch(s *command.Streams) (*timeline.Timeline, error) 
 		ctx, stop = context.WithTimeout(ctx, c.For)
 		defer stop()
 	}
-	r := &timeline.Record{PID: st.PID, Exe: st.Exe, Args: procfs.Args(st.PID), BuildID: st.BuildID}
+	info, err := elfinfo.Read(fmt.Sprintf("/proc/%d/exe", st.PID))
+	if err != nil {
+		return nil, err
+	}
+	r := &timeline.Record{PID: st.PID, Exe: st.Exe, Args: procfs.Args(st.PID), BuildID: info.BuildID, AdminAddr: string(c.Admin)}
 	if age, err := procfs.Age(st.PID); err == nil {
 		r.Started = time.Now().Add(-age)
 	}
@@ -131,22 +143,25 @@ func (c *timelineCommand) watch(s *command.Streams) (*timeline.Timeline, error) 
 		}
 	}
 	if st.State == launcher.Held {
-		if err := c.release(st, &w); err != nil {
+		if err := c.release(st, timeline.Order(info.Interp != "" && !info.Go), &w); err != nil {
 			return nil, err
 		}
 	}
+	r.History = history(st.PID)
 	w.Run(ctx, r)
-	if history, err := launcher.History(st.PID); err == nil {
-		for _, t := range history {
-			r.History = append(r.History, timeline.Transition{Time: t.Time, What: t.What, By: t.By, Client: t.Client})
-		}
+	if h := history(st.PID); h != nil { // the supervisor may have gone with the process
+		r.History = h
 	}
-	if c.Log != "" {
-		if r.Log, err = xdsLog(string(c.Log), s.In); err != nil {
-			return nil, err
-		}
+	return r, nil
+}
+
+// history is the supervisor's, or nil without one.
+func history(pid int) (all []timeline.Transition) {
+	told, _ := launcher.History(pid)
+	for _, t := range told {
+		all = append(all, timeline.Transition{Time: t.Time, What: t.What, By: t.By, Client: t.Client})
 	}
-	return timeline.Assemble(r)
+	return all
 }
 
 // process is the one that is meant.
@@ -164,16 +179,11 @@ func (c *timelineCommand) process() (launcher.Status, error) {
 }
 
 // release lets a held process run, traced if that is wanted.
-func (c *timelineCommand) release(st launcher.Status, w *timeline.Watch) error {
+func (c *timelineCommand) release(st launcher.Status, order observe.Trace, w *timeline.Watch) error {
 	if c.NoTrace {
 		_, err := launcher.Resume(st.PID)
 		return err
 	}
-	info, err := elfinfo.Read(fmt.Sprintf("/proc/%d/exe", st.PID))
-	if err != nil {
-		return err
-	}
-	order := timeline.Order(info.Interp != "" && !info.Go)
 	stream, err := launcher.Observe(st.PID, observe.Order{Trace: &order})
 	if err != nil {
 		return err
@@ -196,6 +206,8 @@ func xdsLog(name string, in io.Reader) (all []admin.XDSEvent, err error) {
 		line, err := lines.ReadString('\n')
 		if e, ok := admin.ParseXDSLine(line); ok {
 			all = append(all, e)
+		} else if n := len(all) - 1; n >= 0 && all[n].Kind == admin.XDSRejected && !logLine.MatchString(line) {
+			all[n].Details += "\n" + line // the reason has several lines
 		}
 		if err == io.EOF {
 			return all, nil
@@ -204,6 +216,9 @@ func xdsLog(name string, in io.Reader) (all []admin.XDSEvent, err error) {
 		}
 	}
 }
+
+// logLine is how Envoy's lines begin, by its own format and by Istio's.
+var logLine = regexp.MustCompile(`^\[?\d{4}-\d\d-\d\d[ T]`)
 
 // write shows the timeline in the form that is asked for.
 func (c *timelineCommand) write(s *command.Streams, line *timeline.Timeline) error {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -57,26 +58,38 @@ func FindAgent(pid int) (a Agent, err error) {
 	return Agent{st.PPID, []int{ready, own}}, nil
 }
 
-// checkAgent asks the agent until all of its ports say ready.
+// How often the agent is asked: at first, and at last, as the kubelet does. It logs each time that it is not ready.
+const (
+	agentOften  = 50 * time.Millisecond
+	agentSeldom = time.Second
+)
+
+// checkAgent asks the agent until all of its ports say ready, which they do not before Envoy is LIVE.
 func (w *Watch) checkAgent(ctx context.Context) {
-	unready := w.Agent.Ports
-	for ctx.Err() == nil && len(unready) > 0 {
-		var still []int
-		for _, port := range unready {
+	select {
+	case <-w.live:
+	case <-ctx.Done():
+		return
+	}
+	unready := slices.Clone(w.Agent.Ports)
+	for pause := agentOften; len(unready) > 0; pause = min(2*pause, agentSeldom) {
+		unready = slices.DeleteFunc(unready, func(port int) bool {
 			asked := time.Now()
 			ready := isReady(ctx, port)
-			if ctx.Err() != nil && !ready {
-				return
+			if ready || ctx.Err() == nil {
+				w.do(func(r *Record) {
+					r.Probes = append(r.Probes, Probe{Asked: asked, Answered: time.Now(), Port: port, Ready: ready})
+				})
 			}
-			w.do(func(r *Record) {
-				r.Probes = append(r.Probes, Probe{Asked: asked, Answered: time.Now(), Port: port, Ready: ready})
-			})
-			if !ready {
-				still = append(still, port)
-			}
+			return ready
+		})
+		if len(unready) == 0 {
+			return
 		}
-		if unready = still; len(unready) > 0 {
-			w.pause(ctx)
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return
 		}
 	}
 }

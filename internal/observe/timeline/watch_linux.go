@@ -36,6 +36,7 @@ type Watch struct {
 	Agent  Agent  // that looks after it; none without ports
 	ToLive bool   // the watch ends when Envoy is LIVE, and the agent ready
 
+	live   chan struct{} // closed when Envoy is
 	mu     sync.Mutex
 	over   bool
 	record *Record
@@ -55,7 +56,7 @@ const (
 func (w *Watch) Run(ctx context.Context, r *Record) {
 	ctx, done := context.WithCancel(ctx)
 	defer done()
-	w.record, r.Since = r, time.Now()
+	w.record, r.Since, w.live = r, time.Now(), make(chan struct{})
 	ended := make(chan struct{})
 	if w.Events != nil {
 		go func() {
@@ -125,10 +126,7 @@ func (w *Watch) readEvents() {
 		}
 		last = e.Kind
 		w.do(func(r *Record) {
-			if e.Kind == observe.Begin {
-				r.Begun = time.Now()
-			}
-			r.Events = append(r.Events, e)
+			r.Events, r.Received = append(r.Events, e), append(r.Received, time.Now())
 		})
 	}
 }
@@ -143,7 +141,7 @@ func nameThreads(r *Record) {
 	}
 	for tid, name := range names {
 		if name == "" {
-			r.Events = append(r.Events, observe.Event{Kind: observe.ThreadNew, TID: tid, Thread: procfs.Comm(tid)})
+			r.names = append(r.names, observe.Event{Kind: observe.ThreadNew, TID: tid, Thread: procfs.Comm(tid)})
 		}
 	}
 }
@@ -163,6 +161,7 @@ func (w *Watch) pause(ctx context.Context, debugged bool) {
 // askAdmin asks until Envoy is LIVE, if that is what is waited for, and reports that.
 func (w *Watch) askAdmin(ctx context.Context) bool {
 	var before admin.Snapshot
+	told := false
 	for ctx.Err() == nil {
 		asked := time.Now()
 		now, err := w.Admin.Glance(ctx)
@@ -182,7 +181,12 @@ func (w *Watch) askAdmin(ctx context.Context) bool {
 		} else {
 			w.record.Snapshots[len(w.record.Snapshots)-1].Asked = asked
 		}
-		if before = now; live && w.ToLive {
+		before = now
+		if live && !told {
+			close(w.live)
+			told = true
+		}
+		if live && w.ToLive {
 			return true
 		}
 		w.pause(ctx, false)
