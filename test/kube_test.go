@@ -569,8 +569,7 @@ func TestClusterProfile(t *testing.T) {
 	ended := filepath.Join(dir, "ended.pb.gz")
 	p = plugin(t, "profile", "-n", namespace, "plain", "-o", ended)
 	eventually(t, "somebody samples", func() bool {
-		out, _, err := kubectlAny(t, "-n", namespace, "exec", "plain", "-c", "envoy", "--", "grep", "TracerPid", "/proc/1/status")
-		return err == nil && strings.TrimSpace(out) != "TracerPid:\t0"
+		return strings.Contains(told(t, "status", "-n", namespace, "plain", "--json"), `"debugger": "profile"`)
 	})
 	must(t, p.cmd.Process.Signal(os.Interrupt))
 	if r := p.result(); r.code != 0 {
