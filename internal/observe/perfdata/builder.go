@@ -123,6 +123,7 @@ func (b *builder) mapped(r record, c *cursor) {
 		m.Limit = ^uint64(0)
 	}
 	if pid == noProcess || r.misc&miscMode == modeKernel {
+		m.kernel = true
 		b.machine.kernel.add(m)
 		return
 	}

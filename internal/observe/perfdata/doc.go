@@ -4,6 +4,7 @@
 //	file       file.go       the header, its sections, and the records one after another (tools/perf/Documentation/perf.data-file-format.txt)
 //	inflate    inflate.go    records that are compressed (perf record -z)
 //	feature    features.go   what perf tells of the machine, the command and the build-ids
+//	cursor     cursor.go     values from bytes
 //	event      event.go      what was sampled (struct perf_event_attr, perf_event_open(2)), and the layout of its samples
 //	queue      queue.go      records of several CPUs, into the order of their times
 //	space      space.go      which files lay where, in the kernel and in each process

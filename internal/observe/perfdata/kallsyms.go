@@ -45,21 +45,18 @@ func (b *builder) nameKernel(kallsyms []kernelSymbol) {
 	byAddress := func(a, b kernelSymbol) int { return cmp.Compare(a.address, b.address) }
 	slices.SortStableFunc(kallsyms, byAddress)
 	slices.SortStableFunc(b.symbols, byAddress)
+	moved, known := b.moved(kallsyms)
 	for i := range b.profile.Locations {
 		l := &b.profile.Locations[i]
-		if l.Mapping == profile.NoMapping {
+		if l.Mapping == profile.NoMapping || !b.mappings[l.Mapping].kernel {
 			continue
 		}
 		m := &b.profile.Mappings[l.Mapping]
-		if b.machine.kernel.find(l.Address) != b.mappings[l.Mapping] {
-			continue
-		}
 		if s, ok := at(b.symbols, l.Address); ok && l.Address-s.address < s.size {
 			l.Function = s.name
 			continue
 		}
-		moved, ok := b.moved(kallsyms)
-		if !ok {
+		if !known {
 			continue
 		}
 		s, ok := at(kallsyms, l.Address-moved)

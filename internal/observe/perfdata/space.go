@@ -1,16 +1,15 @@
 package perfdata
 
 import (
-	"slices"
-
 	"github.com/envoyshim/envoyshim/internal/observe/profile"
 )
 
 // A mapping is a file in memory, as a record tells it.
 type mapping struct {
 	profile.Mapping
-	inode uint64 // of the file; 0: not told
-	fixed bool   // the build-id is of the record itself
+	inode  uint64 // of the file; 0: not told
+	fixed  bool   // the build-id is of the record itself
+	kernel bool   // it is the kernel's
 }
 
 // A space is what lies where in a process, or in the kernel: all that was ever mapped, of which the last one at an address counts. Nothing tells what was unmapped.
@@ -49,9 +48,6 @@ func (s *space) find(address uint64) *mapping {
 	s.known[address] = f
 	return f.at
 }
-
-// has reports that a mapping is one of the space's own.
-func (s *space) has(m *mapping) bool { return slices.Contains(s.mapped, m) }
 
 func lastAt(mapped []*mapping, address uint64) *mapping {
 	for i := len(mapped) - 1; i >= 0; i-- {

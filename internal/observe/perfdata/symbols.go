@@ -111,7 +111,7 @@ func (b *builder) name(o Options) error {
 		}
 	}
 	for i, m := range b.mappings {
-		if len(at[i]) > 0 && !b.machine.kernel.has(m) {
+		if len(at[i]) > 0 && !m.kernel {
 			files := o.files(m)
 			b.profile.Mappings[i].BuildID = m.BuildID
 			b.nameFunctions(&b.profile.Mappings[i], at[i], files)
