@@ -258,8 +258,9 @@ func sameTop(t testing.TB, theirs map[string]float64, p *profile.Profile, value 
 		t.Fatal("perf report shows nothing: this proves nothing")
 	}
 	for _, name := range names[:min(10, len(names))] {
-		// Each line of perf's is rounded to two places.
-		if got := 100 * ours[name] / sum; math.Abs(got-theirs[name]) > 0.06 {
+		// Each line of perf's is rounded to two places. What is in no function, as labels of assembly in the loader, it gives to a function nearby:
+		// of faults, which are few, two are let pass.
+		if got := 100 * ours[name] / sum; name != unknown && math.Abs(got-theirs[name]) > 0.06+200/sum {
 			t.Errorf("%s has %.2f %%, not %.2f %% as perf report says; ours: %v", name, got, theirs[name], ours)
 		}
 	}
