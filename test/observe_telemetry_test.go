@@ -3,6 +3,7 @@ package test
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,8 +18,10 @@ func lateListeners(t *testing.T, admin, free int) string {
 	t.Helper()
 	dir := sharedDir(t)
 	lds := filepath.Join(dir, "lds.json")
-	taken := freePort(t)
-	start(t, nil, "python3", "-c", fmt.Sprintf("import socket,time; s=socket.socket(); s.bind(('127.0.0.1',%d)); s.listen(); print('up',flush=True); time.sleep(600)", taken)).out.await(t, "up")
+	other, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	t.Cleanup(func() { other.Close() })
+	taken := other.Addr().(*net.TCPAddr).Port
 	listener := func(name string, port int) string {
 		return fmt.Sprintf(`{"@type":"type.googleapis.com/envoy.config.listener.v3.Listener","name":%q,"address":{"socket_address":{"address":"127.0.0.1","port_value":%d}},"filter_chains":[{"filters":[{"name":"t",
 			"typed_config":{"@type":"type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy","stat_prefix":"t","cluster":"c"}}]}]}`, name, port)
