@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -73,7 +74,11 @@ func (c *profilePodCommand) Run(s *command.Streams) error {
 	}
 	context.AfterFunc(ctx, stop)
 	var out bytes.Buffer
-	if err := cluster.Profile(ctx, found, &out, s.Err, c.args(p.PID)...); err != nil {
+	err = cluster.Command(ctx, found, nil, &out, s.Err, append([]string{"profile"}, c.args(p.PID)...)...)
+	if failed := (*kube.Failed)(nil); errors.As(err, &failed) {
+		s.Status = failed.Status // its words have come already
+		return nil
+	} else if err != nil {
 		return err
 	}
 	if err := writeOut(s, c.Output, out.Bytes()); err != nil || c.Flame == "" {
