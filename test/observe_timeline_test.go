@@ -301,6 +301,44 @@ func TestTimelineWithoutTheHold(t *testing.T) {
 	}
 }
 
+// While a debugger has it, the time that it stands at breakpoints is apart; nobody else stops it then.
+func TestTimelineUnderADebugger(t *testing.T) {
+	s := hold(t, "debug", realEnvoyForAll(t), "-c", listenersOf(t, freePort(t), freePort(t)), "--disable-hot-restart", "-l", "error")
+	c := startClient(t, "gdb", realEnvoy(t), s.port, "set breakpoint pending on", "break listen", "continue")
+	contains(t, c.out.String(), "Breakpoint 1")
+	p := start(t, nil, cli(t), "timeline", "--json", "--pid", strconv.Itoa(s.pid()))
+	// It looks by reading /proc, again and again (proc_pid_io(5)).
+	reads := func() (n int) {
+		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/io", p.pid()))
+		_, err := fmt.Sscanf(string(b[max(0, bytes.Index(b, []byte("syscr"))):]), "syscr: %d", &n)
+		must(t, err)
+		return n
+	}
+	eventually(t, "the client for the admin port is there", func() bool { return len(children(t, p.pid())) > 0 })
+	for range 2 {
+		before := reads()
+		eventually(t, "it has looked", func() bool { return reads() > before+20 })
+		from := c.out.len()
+		fmt.Fprintln(c.stdin, "continue")
+		eventually(t, "the next listen", func() bool {
+			return strings.Contains(strings.Join(strings.Split(c.out.String(), "\n")[min(from, c.out.len()):], "\n"), "Breakpoint 1")
+		})
+	}
+	fmt.Fprintln(c.stdin, "delete\ndetach")
+	if st := p.status(); st != 0 {
+		t.Fatalf("wait status %#x", st)
+	}
+	line, err := timeline.Read([]byte(p.out.String()))
+	must(t, err)
+	plausible(t, line)
+	inOrder(t, line, "exec", "held", "attached gdb", "stopped", "live")
+	if line.Watched || !slices.ContainsFunc(line.Phases, func(p timeline.Phase) bool {
+		return p.Kind == timeline.Stopped && p.Source == timeline.Proc && p.Apart > 0
+	}) {
+		t.Errorf("%+v", line)
+	}
+}
+
 // What fails is told, and the exit status is the program's.
 func TestTimelineOfAFailure(t *testing.T) {
 	port, taken := freePort(t), freePort(t)

@@ -63,7 +63,7 @@ func (a *assembly) administered() {
 		since, at, sawFirst, ok := a.becomes(p.is)
 		before, known := a.first(p.after)
 		switch {
-		case ok || sawFirst && known && before.Source == Kernel:
+		case ok || sawFirst && (known && before.Source == Kernel || len(a.Stops) > 0): // one that stands still cannot be looked at
 			a.between(p.kind, "", Admin, p.detail, since, at)
 			if known && before.Source == Kernel {
 				a.notBefore(p.kind, before.at)

@@ -94,7 +94,7 @@ func (w *Watch) checkAgent(ctx context.Context) {
 	}
 }
 
-// isReady asks as the kubelet does. That takes no more of HTTP than a line, and net/http would double the program of pods.
+// isReady asks as the kubelet does. That takes no more of HTTP than a line, and net/http is too large for the program of pods.
 func isReady(ctx context.Context, port int) bool {
 	ctx, done := context.WithTimeout(ctx, time.Second)
 	defer done()

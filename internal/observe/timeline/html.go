@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// page is the frame: style, and a little script that the page can do without. html/template would add a megabyte to the program of pods.
+// page is the frame: style, and a little script that the page can do without. The size of the program of pods counts: no html/template.
 //
 //go:embed page.html
 var page string
