@@ -68,14 +68,15 @@ Commands:
   disconnect    Drop the attached debugger; back to held.
   stdio         Connect standard input and output to the debug port.
   install       Put this program into a directory, by both of its names.
-  loglevel      Show or change the levels of a running Envoy's loggers.
   doctor        Tell what would stop a debugger here, and the cure.
-  timeline      Tell the phases of one start of Envoy, and how long each took.
-  trace         Trace the calls of a start.
-  profile       Sample all threads from the first instruction on, and write a
-                profile for pprof.
-  trace         Tell of functions and system calls as they are called.
-  profile       Profile a start.
+
+See a start:
+  trace       Trace the calls of a start: functions and system calls, in order,
+              with time and backtrace.
+  profile     Sample all threads from the first instruction on, and write a
+              profile for pprof.
+  timeline    Tell the phases of one start of Envoy, and how long each took.
+  loglevel    Show or change the levels of a running Envoy's loggers.
 
 On the node, with the image unchanged:
   find      Find processes by pod, container, command name or executable.
