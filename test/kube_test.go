@@ -546,34 +546,3 @@ func (n *network) cut() {
 	}
 	n.open = nil
 }
-
-// A held Envoy is sampled in its pod, which has no disk to write to and may not be sampled by the kernel, and the profile is written here; Ctrl-C ends it and
-// keeps what there is.
-func TestClusterProfile(t *testing.T) {
-	namespace := clusterNamespace(t)
-	startHeldPod(t, namespace, "plain", "envoy")
-	dir := sharedDir(t)
-	file, picture := filepath.Join(dir, "start.pb.gz"), filepath.Join(dir, "start.svg")
-	p := plugin(t, "profile", "-n", namespace, "plain", "-o", file, "--flamegraph", picture, "--duration", "5s")
-	if r := p.result(); r.code != 0 || r.stdout != "" || !strings.Contains(r.stderr, " samples of ") {
-		t.Fatalf("%+v", r)
-	}
-	sampled := parseProfile(t, file)
-	if count(sampled) == 0 || filepath.Base(sampled.Mapping[0].File) != "envoy" {
-		t.Errorf("%v", sampled)
-	}
-	drawn, err := os.ReadFile(picture)
-	must(t, err)
-	contains(t, string(drawn), "<svg ", "</svg>")
-
-	ended := filepath.Join(dir, "ended.pb.gz")
-	p = plugin(t, "profile", "-n", namespace, "plain", "-o", ended)
-	eventually(t, "somebody samples", func() bool {
-		return strings.Contains(told(t, "status", "-n", namespace, "plain", "--json"), `"debugger": "profile"`)
-	})
-	must(t, p.cmd.Process.Signal(os.Interrupt))
-	if r := p.result(); r.code != 0 {
-		t.Fatalf("%+v", r)
-	}
-	parseProfile(t, ended)
-}
