@@ -114,4 +114,11 @@ expect 'Envoy::MainCommon::main' 'Envoy::Api::OsSysCallsImpl::bind' 'detached'
 live
 end
 
-say 'That was it: held before the first instruction, debugged, detached, LIVE, ended. See README.md.'
+say '4. Nobody debugs: the phases of the real Envoy, as one command tells them'
+pod debug "$work/image/real/envoy"
+debug inside "$work/image/bin/envoyshim" timeline
+expect 'loader done' 'admin up' 'workers started' 'LIVE' 'on hold'
+live
+end
+
+say 'That was it: held before the first instruction, debugged, detached, LIVE, ended; and a start seen without a debugger. See README.md.'
