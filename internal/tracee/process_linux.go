@@ -71,6 +71,9 @@ type thread struct {
 	started bool        // its first stop is behind it
 	moved   bool        // SetRegset has changed its program counter since it stopped
 	ending  bool        // it was let go at its exit
+
+	rewound  uint64    // where restartWait has put its program counter, until its next stop
+	waitEnds time.Time // the timeout of its wait that has begun anew
 }
 
 // Reason says why a process stopped.

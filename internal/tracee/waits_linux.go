@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -11,8 +12,8 @@ import (
 )
 
 // RestartWaits has calls of epoll_wait(2) begin anew that a stop of ours has ended. The kernel ends them with EINTR at any stop (signal(7),
-// "Interruption of system calls and library functions by stop signals"): each breakpoint of one thread would send all others round their event loop. Their
-// timeouts begin anew, too.
+// "Interruption of system calls and library functions by stop signals"): each breakpoint of one thread would send all others round their event loop. A
+// timeout goes on from the first stop that it meets; one of epoll_pwait2(2), which lies in memory, ends with EINTR.
 func (p *Process) RestartWaits() { p.restarts = true }
 
 // restartWait makes a thread that stands at a stop of ours, or the end of a group-stop, begin its wait anew. A signal that is on its way to it
@@ -36,7 +37,42 @@ func (p *Process) restartWait(t *thread) error {
 	if n, _ := fmt.Sscanf(string(b), "%d %v", &number, &first); n != 2 || number != regs[regNumber] {
 		return nil
 	}
+	if !t.timeoutGoesOn(regs) {
+		return nil
+	}
 	rewind(regs, first)
-	regs[regPC] = pc
+	regs[regPC], t.rewound = pc, pc
+	return t.setGeneral(regs)
+}
+
+// begunAnew is in the upper half of a timeout's register when the wait has been begun anew: the kernel takes an int. The program's next wait has its own.
+const begunAnew = 0x77616974 << 32
+
+// timeoutGoesOn has a wait end when it would have: with stops that come faster it would never. False: the timeout is not in a register.
+func (t *thread) timeoutGoesOn(regs []uint64) bool {
+	timeout := &regs[callArguments[3]]
+	if regs[regNumber] == unix.SYS_EPOLL_PWAIT2 {
+		return *timeout == 0
+	}
+	milliseconds := int32(*timeout)
+	if milliseconds < 0 { // none
+		return true
+	}
+	if *timeout>>32<<32 != begunAnew {
+		t.waitEnds = time.Now().Add(time.Duration(milliseconds) * time.Millisecond)
+	}
+	left := max(0, time.Until(t.waitEnds)+time.Millisecond-1) // rounded up
+	*timeout = begunAnew | uint64(left.Milliseconds())
+	return true
+}
+
+// interruptWait undoes restartWait where a signal has come before the wait began again: a handler may run, and the wait is to end by it.
+func (t *thread) interruptWait(at uint64) error {
+	regs, err := t.general()
+	if err != nil || regs[regPC] != at {
+		return err
+	}
+	regs[regResult] = ^uint64(unix.EINTR) + 1
+	regs[regPC] += uint64(len(callInstruction))
 	return t.setGeneral(regs)
 }

@@ -309,6 +309,11 @@ func TestWaitsAreNotInterrupted(t *testing.T) {
 	}
 }
 
+// Its timeout comes, too, though it is stopped more often than that.
+func TestTimeoutsGoOn(t *testing.T) {
+	run(t, observe.Trace{Points: function("traced::named")}, 0, program, "times")
+}
+
 func TestLibraryThatComesLater(t *testing.T) {
 	r := run(t, observe.Trace{Points: function("late")}, 8, program, "opens", library)
 	got := r.of(calls...)
