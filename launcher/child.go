@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -40,7 +41,7 @@ const childTime = 10 * time.Second
 //
 // It may be called once, by a process that does nothing else: it takes SIGINT, SIGTERM and SIGHUP for the child.
 func StartHeld(argv []string, env []string) (*Child, error) {
-	words := []string{"run", "--with-parent", "--mode", string(Debug), "--listen", "127.0.0.1:0", "--on-failure", "exit", "--log-level", "error", "--"}
+	words := []string{"run", "--with-parent", strconv.Itoa(os.Getpid()), "--mode", string(Debug), "--listen", "127.0.0.1:0", "--on-failure", "exit", "--log-level", "error", "--"}
 	c := &Child{cmd: selfCommand(append(words, argv...)...), ended: make(chan struct{})}
 	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr, c.cmd.Env = os.Stdin, os.Stdout, os.Stderr, env
 	if err := c.cmd.Start(); err != nil {
@@ -142,13 +143,14 @@ func inForeground() bool {
 	return err == nil && group == unix.Getpgrp()
 }
 
-// openParent opens the parent of a process (pidfd_open(2)); -1 when it is gone.
-func openParent(pid int) (pidfd int) {
-	stat, err := procfs.ReadStat(pid)
+// openParent opens the parent of a process (pidfd_open(2)); -1 when it is gone, and another has taken its place.
+func openParent(pid, parent int) (pidfd int) {
+	pidfd, err := unix.PidfdOpen(parent, 0)
 	if err != nil {
 		return -1
 	}
-	if pidfd, err = unix.PidfdOpen(stat.PPID, 0); err != nil {
+	if stat, err := procfs.ReadStat(pid); err != nil || stat.PPID != parent { // read last: then it is the parent that was opened
+		_ = unix.Close(pidfd)
 		return -1
 	}
 	return pidfd
@@ -160,9 +162,15 @@ func (s *supervisor) awaitOwner() {
 		awaitEnd(s.owner)
 	}
 	s.do <- func() {
-		if s.session == nil && s.observe().State == Held {
-			_ = s.resume("end of its parent")
-		}
+		s.owner = -1
+		s.letOrphanRun()
+	}
+}
+
+// letOrphanRun lets a process run that nobody will, now or when the last client is gone.
+func (s *supervisor) letOrphanRun() {
+	if s.owner < 0 && s.session == nil && s.observe().State == Held {
+		_ = s.resume("end of its parent")
 	}
 }
 

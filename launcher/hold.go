@@ -34,8 +34,8 @@ func (l *launch) hold() error {
 	s.PID, s.known = l.shim.PID, here(l.shim.PID)
 	s.Name, s.BuildID, s.Go, s.Server = l.name, elf.BuildID, elf.Go, server
 	s.Pod, s.Namespace = os.Getenv("POD_NAME"), os.Getenv("POD_NAMESPACE")
-	if l.withParent {
-		s.owner = openParent(s.PID)
+	if l.parent != 0 {
+		s.owner = openParent(s.PID, l.parent)
 	}
 	sparseEnvironment()
 	// Whatever can fail does so before the execve, while the shim can still run the ELF undebugged.

@@ -280,6 +280,7 @@ func (s *supervisor) finish(ses service, end ending) {
 	case state == Held && !end.letRun:
 		s.status.Crash = nil
 		s.setHeld()
+		s.letOrphanRun()
 	default:
 		if end.attached && !end.ran {
 			s.event(s.log.Info(), evResumed).Str("by", string(end.how)).Msg(s.Name + " runs")

@@ -32,7 +32,7 @@ type launch struct {
 	settings Settings
 	log      zerolog.Logger
 
-	withParent bool // on hold for no longer than the parent lives
+	parent int // it is on hold for no longer than that lives; 0: whoever it is
 }
 
 // Launch has the shim, which stands in Envoy's place, become the real ELF, held first when
@@ -55,10 +55,10 @@ func Launch(shim *early.Shim) {
 	}
 }
 
-// Run is `envoyshim run`: the shim's job for any ELF and parent, with flags. withParent has it on hold for no longer than its parent lives.
-func Run(shim *early.Shim, flags Flags, withParent bool, argv []string) {
+// Run is `envoyshim run`: the shim's job for any ELF and parent, with flags. It is on hold for no longer than its parent lives, if that is given.
+func Run(shim *early.Shim, flags Flags, parent int, argv []string) {
 	l, wrong := newLaunch(shim, filepath.Base(argv[0]), argv, flags)
-	l.real, l.withParent = argv[0], withParent
+	l.real, l.parent = argv[0], parent
 	if !strings.Contains(l.real, "/") {
 		path, err := exec.LookPath(l.real)
 		if err != nil {

@@ -382,6 +382,18 @@ func TestScriptDebuggerKilled(t *testing.T) {
 	}
 }
 
+// A command that is killed leaves no ELF on hold, though it is its debugger's connection that is lost after it.
+func TestTraceByDebuggerKilled(t *testing.T) {
+	trace := start(t, nil, cli(t), "trace", "--json", "--with", "gdb", "--at", "work", "--", fixture(t, "bin/test/crowd"), "20", "0")
+	trace.out.await(t, `"call"`)
+	pid := children(t, trace.pid())[0]
+	endWithTest(t, pid)
+	must(t, trace.cmd.Process.Kill())
+	trace.status()
+	eventually(t, "nobody holds it", func() bool { return statusOf(t, pid)[0].str("state") == "running" })
+	crowdRuns(t, pid)
+}
+
 // wrapper is a shell script.
 func wrapper(t testing.TB, text string) string {
 	t.Helper()

@@ -321,8 +321,8 @@ func TestStartHeld(t *testing.T) {
 
 // Nobody is left to let the ELF run: then it does so by itself.
 func TestHeldForNoLongerThanTheParentLives(t *testing.T) {
-	parent := start(t, []string{"ENVOYSHIM_LOG_FORMAT=json"}, "sh", "-c", `"$@" & echo $!; wait`, "sh",
-		cli(t), "run", "--with-parent", "--mode", "debug", "--listen", "127.0.0.1:0", "--", probe(t), "exit", "3")
+	parent := start(t, []string{"ENVOYSHIM_LOG_FORMAT=json"}, "sh", "-c", `"$0" run --with-parent $$ "$@" & echo $!; wait`,
+		cli(t), "--mode", "debug", "--listen", "127.0.0.1:0", "--", probe(t), "exit", "3")
 	first, _ := parent.out.at(0)
 	pid, err := strconv.Atoi(first)
 	must(t, err)

@@ -10,7 +10,7 @@ import (
 
 type runCommand struct {
 	launcher.Flags
-	WithParent bool     `name:"with-parent" hidden:"" help:"Let it run when the parent ends."`
+	WithParent int      `name:"with-parent" hidden:"" placeholder:"PID" help:"Let it run when that process ends, which is the parent."`
 	Command    []string `arg:"" name:"elf" passthrough:"partial" help:"The ELF and its arguments; a name without a slash is looked up on PATH."`
 }
 
