@@ -68,17 +68,13 @@ func (c *traceCommand) Run(s *command.Streams) error {
 		return err
 	}
 	signal.Ignore(unix.SIGPIPE) // the error tells
-	err = c.trace(s, out, asked)
-	if child == nil {
-		return err
-	}
-	select {
-	case <-child.Ended(): // by itself
+	exited, err := c.trace(s, out, asked)
+	switch {
+	case child == nil:
+	case exited: // by itself; this process may have yet to hear of it
 		s.Status = child.ExitStatus()
-	default:
-		if !c.LeaveRunning {
-			child.End()
-		}
+	case !c.LeaveRunning:
+		child.End()
 	}
 	return err
 }
@@ -211,16 +207,16 @@ func (c *traceCommand) writer(out io.Writer, order observe.Trace) trace.Writer {
 	return trace.Text(out)
 }
 
-// trace traces the process until one of the reasons to end.
-func (c *traceCommand) trace(s *command.Streams, out io.Writer, asked <-chan os.Signal) error {
+// trace traces the process until one of the reasons to end, and tells whether that was the process's own end.
+func (c *traceCommand) trace(s *command.Streams, out io.Writer, asked <-chan os.Signal) (exited bool, err error) {
 	program, err := elfinfo.Read(fmt.Sprintf("/proc/%d/exe", c.PID))
 	if err != nil {
-		return fmt.Errorf("process %d: read its program: %w", c.PID, err)
+		return false, fmt.Errorf("process %d: read its program: %w", c.PID, err)
 	}
 	order, notes := c.order(program)
 	kind, path, why, err := c.tracer(program)
 	if err != nil {
-		return err
+		return false, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -228,7 +224,7 @@ func (c *traceCommand) trace(s *command.Streams, out io.Writer, asked <-chan os.
 	if kind == "" {
 		stream, err := launcher.Observe(c.PID, observe.Order{Trace: &order})
 		if err != nil {
-			return err
+			return false, err
 		}
 		defer stream.Close()
 		stop = stream.Stop
@@ -269,11 +265,13 @@ func (c *traceCommand) trace(s *command.Streams, out io.Writer, asked <-chan os.
 		switch {
 		case c.Until == "main" && e.Kind == observe.Call && e.Point == observe.MainPoint:
 			stop()
+		case e.Kind == observe.Exit:
+			exited = true
 		case e.Kind == observe.End && e.Text != "":
 			cut = errors.New(e.Text)
 		}
 	}, stop)
-	return errors.Join(<-result, cut, err)
+	return exited, errors.Join(<-result, cut, err)
 }
 
 // read passes the events of the supervisor on.
