@@ -62,6 +62,7 @@ type observer struct {
 	begun   bool            // Begin is told
 	early   []observe.Event // from before that
 	exited  bool
+	exit    *observe.Event // which is never lost; nil: it is among the events
 	lost    int
 	trouble string        // why it ends
 	last    observe.Event // End
@@ -258,7 +259,6 @@ func (o *observer) emit(e observe.Event) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
-	case e.Kind == observe.Begin:
 	case e.Kind == observe.End:
 		o.last = e
 	case !o.begun:
@@ -273,6 +273,10 @@ func (o *observer) push(e observe.Event) {
 	select {
 	case o.events <- e:
 	default:
+		if e.Kind == observe.Exit {
+			o.exit = &e
+			return
+		}
 		o.lost++
 	}
 }
@@ -284,6 +288,9 @@ func (o *observer) write(out *json.Encoder) {
 		if err == nil {
 			err = out.Encode(e)
 		}
+	}
+	if err == nil && o.exit != nil {
+		err = out.Encode(*o.exit)
 	}
 	if err == nil && out.Encode(o.last) == nil && o.conn.CloseWrite() == nil {
 		_ = o.conn.SetReadDeadline(time.Now().Add(lastWords))

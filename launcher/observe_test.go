@@ -46,6 +46,7 @@ func TestWhoDoesNotReadLosesEvents(t *testing.T) {
 	for i := range maxUnread + more {
 		o.emit(observe.Event{Kind: observe.Call, Function: fmt.Sprint(i)})
 	}
+	o.emit(observe.Event{Kind: observe.Exit, Result: "exit status 7"})
 	o.emit(observe.Event{Kind: observe.End, Stopped: time.Second})
 	o.finish(nil)
 	close(o.silent)
@@ -61,11 +62,14 @@ func TestWhoDoesNotReadLosesEvents(t *testing.T) {
 			break
 		}
 	}
-	begin, early, first, end := all[0], all[1], all[2], all[len(all)-1]
+	begin, early, first, exit, end := all[0], all[1], all[2], all[len(all)-2], all[len(all)-1]
 	if begin.Kind != observe.Begin || begin.PID != 7 || begin.Held != time.Second || !begin.Exec.Equal(now) || early.Point != "early" || first.Function != "0" {
 		t.Errorf("%+v\n%+v\n%+v", begin, early, first)
 	}
-	if len(all) != maxUnread+1 || end.Lost != more+2 || end.Stopped != time.Second || end.Text != "" || end.PID != 7 {
+	if exit.Kind != observe.Exit || exit.Result != "exit status 7" {
+		t.Errorf("the last but one is %+v", exit)
+	}
+	if len(all) != maxUnread+2 || end.Lost != more+2 || end.Stopped != time.Second || end.Text != "" || end.PID != 7 {
 		t.Errorf("%d events, and %+v", len(all), end)
 	}
 }

@@ -53,7 +53,7 @@ type Kind string
 
 // The kinds.
 const (
-	Begin      Kind = "begin"      // first of all: Exe, BuildID, PID, Exec, Held
+	Begin      Kind = "begin"      // first of all: Exe, BuildID, PID, Exec, Held; once more when a traced process executes another program, as Text says
 	Unresolved Kind = "unresolved" // Point names nothing that can be found, and Text says why
 	Call       Kind = "call"       // of a function
 	Return     Kind = "return"     // of a function
