@@ -64,15 +64,12 @@ const maxReply = 4096
 
 // fileOf is the descriptor that came with a message.
 func fileOf(rights []byte, name string) (*os.File, error) {
-	messages, err := unix.ParseSocketControlMessage(rights)
-	if err != nil || len(messages) != 1 {
-		return nil, fmt.Errorf("receive %s: no descriptor came: %w", name, err)
+	if messages, err := unix.ParseSocketControlMessage(rights); err == nil && len(messages) == 1 {
+		if fds, err := unix.ParseUnixRights(&messages[0]); err == nil && len(fds) == 1 {
+			return os.NewFile(uintptr(fds[0]), name), nil
+		}
 	}
-	fds, err := unix.ParseUnixRights(&messages[0])
-	if err != nil || len(fds) != 1 {
-		return nil, fmt.Errorf("receive %s: no descriptor came: %w", name, err)
-	}
-	return os.NewFile(uintptr(fds[0]), name), nil
+	return nil, fmt.Errorf("receive the %s: no descriptor came; has this process reached its limit of open files (ulimit -n)?", name)
 }
 
 // newMemfile makes a file in memory (memfd_create(2)).
