@@ -70,7 +70,7 @@ func (f *FunctionFile) Entry() uint64 { return f.file.Entry }
 // ReadAt reads what the file has for addresses, as far as one section of it goes.
 func (f *FunctionFile) ReadAt(addr uint64, b []byte) bool {
 	for _, s := range f.file.Sections {
-		if s.Type == elf.SHT_PROGBITS && s.Flags&elf.SHF_ALLOC != 0 && s.Addr <= addr && addr+uint64(len(b)) <= s.Addr+s.Size {
+		if s.Type == elf.SHT_PROGBITS && s.Flags&elf.SHF_ALLOC != 0 && s.ReaderAt != nil && s.Addr <= addr && addr+uint64(len(b)) <= s.Addr+s.Size {
 			_, err := s.ReadAt(b, int64(addr-s.Addr))
 			return err == nil
 		}
@@ -129,7 +129,10 @@ func (f *FunctionFile) table(kind elf.SectionType) (table, names *elf.Section) {
 	if table == nil || int(table.Link) >= len(f.file.Sections) {
 		return nil, nil
 	}
-	return table, f.file.Sections[table.Link]
+	if names = f.file.Sections[table.Link]; table.ReaderAt == nil || names.ReaderAt == nil { // compressed, which tables are not
+		return nil, nil
+	}
+	return table, names
 }
 
 // build reads one table: .dynsym is a part of .symtab.
