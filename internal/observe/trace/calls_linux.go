@@ -46,6 +46,9 @@ func (t *tracer) hit(tid int, address uint64) {
 		return // killed meanwhile
 	}
 	t.returned(h, address)
+	if t.unawaited {
+		t.removeUnawaited()
+	}
 	s := t.sites[address]
 	if s == nil {
 		return
@@ -152,11 +155,22 @@ func (t *tracer) keep(address uint64, waiting []pending) {
 	}
 }
 
-// dropReturns forgets the calls of a thread that ends. Others may run: the breakpoints stay until somebody comes by.
+// dropReturns forgets the calls of a thread that ends. Others may run: the breakpoints stay until the next hit.
 func (t *tracer) dropReturns(tid int) {
 	for address, waiting := range t.returns {
 		t.returns[address] = slices.DeleteFunc(waiting, func(p pending) bool { return p.tid == tid })
+		t.unawaited = t.unawaited || len(t.returns[address]) == 0
 	}
+}
+
+// removeUnawaited takes out the breakpoints of returns that nobody waits for any more, before their library is gone and its place is another's.
+func (t *tracer) removeUnawaited() {
+	for address, waiting := range t.returns {
+		if len(waiting) == 0 {
+			t.keep(address, waiting)
+		}
+	}
+	t.unawaited = false
 }
 
 // result is what a function has returned, with errno where it is known.

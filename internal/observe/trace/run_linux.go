@@ -69,6 +69,7 @@ type program struct {
 	searching string            // the one that is being looked through
 	sites     map[uint64]*site
 	returns   map[uint64][]pending
+	unawaited bool   // some of them are empty
 	errno     uint64 // from the thread pointer
 	hasErrno  bool
 	namesTold bool // a function tells when a thread gets its name
