@@ -73,11 +73,9 @@ const (
 // follow does at once what an event asks for, whether it is told later or not.
 func (p *Process) follow(t *thread) error {
 	t.trap = noTrap
-	if at := t.rewound; at != 0 {
-		if t.rewound = 0; isSignalStop(t.status) && t.status.StopSignal() != unix.SIGSTOP {
-			if err := t.interruptWait(at); err != nil {
-				return t.ifAlive(err)
-			}
+	if t.rewound != 0 && isSignalStop(t.status) && t.status.StopSignal() != unix.SIGSTOP {
+		if err := t.interruptWait(); err != nil {
+			return t.ifAlive(err)
 		}
 	}
 	switch event := eventOf(t.status); {

@@ -72,7 +72,7 @@ type thread struct {
 	moved   bool        // SetRegset has changed its program counter since it stopped
 	ending  bool        // it was let go at its exit
 
-	rewound  uint64    // where restartWait has put its program counter, until its next stop
+	rewound  uint64    // where restartWait has put its program counter, until its next signal
 	waitEnds time.Time // the timeout of its wait that has begun anew
 }
 

@@ -67,9 +67,11 @@ func (t *thread) timeoutGoesOn(regs []uint64) bool {
 }
 
 // interruptWait undoes restartWait where a signal has come before the wait began again: a handler may run, and the wait is to end by it.
-func (t *thread) interruptWait(at uint64) error {
+func (t *thread) interruptWait() error {
+	at := t.rewound
+	t.rewound = 0
 	regs, err := t.general()
-	if err != nil || regs[regPC] != at {
+	if err != nil || regs[regPC] != at || !isWait(regs[callNumber]) {
 		return err
 	}
 	regs[regResult] = ^uint64(unix.EINTR) + 1

@@ -314,6 +314,11 @@ func TestTimeoutsGoOn(t *testing.T) {
 	run(t, observe.Trace{Points: function("traced::named")}, 0, program, "times")
 }
 
+// A signal ends the wait that it is let in by, at whatever moment it comes.
+func TestSignalsEndWaits(t *testing.T) {
+	run(t, observe.Trace{Points: function("traced::named")}, 0, program, "signals")
+}
+
 func TestLibraryThatComesLater(t *testing.T) {
 	r := run(t, observe.Trace{Points: function("late")}, 8, program, "opens", library)
 	got := r.of(calls...)

@@ -49,6 +49,8 @@ extern "C" int chosen_one(int n) { return n + 1; }
 extern "C" int (*choose())(int) { return chosen_one; }
 extern "C" int chosen(int) __attribute__((ifunc("choose")));
 
+volatile sig_atomic_t caught = 0;
+
 __attribute__((noinline)) void named(int n) { __asm__ volatile("" : : "r"(n) : "memory"); }
 
 }  // namespace traced
@@ -109,6 +111,36 @@ int main(int argc, char** argv) {
     if (pipe(pipes) || epoll_ctl(fd, EPOLL_CTL_ADD, pipes[0], &e) || write(pipes[1], "x", 1) != 1) return 100;
     waiter.join();
     return woken;
+  }
+  if (verb == "signals") {  // each signal is let in by the wait alone, and ends it
+    struct sigaction action = {};
+    action.sa_handler = [](int) { caught = 1; };
+    sigaction(SIGUSR1, &action, nullptr);
+    sigset_t blocked, open;
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, &blocked, &open);
+    const int many = 1000, fd = epoll_create1(0);
+    std::atomic<int> woken = 0;
+    std::thread worker([&] {
+      while (woken < many) {
+        named(1);
+        usleep(300);
+      }
+    });
+    std::thread sender([&, waiter = pthread_self()] {
+      for (int i = 0; i < many; i++) {
+        pthread_kill(waiter, SIGUSR1);
+        while (woken <= i) usleep(20);
+      }
+    });
+    for (epoll_event e; woken < many;) {
+      epoll_pwait(fd, &e, 1, -1, &open);
+      if (caught) caught = 0, woken++;
+    }
+    sender.join();
+    worker.join();
+    return 0;
   }
   if (verb == "times") {  // a timeout comes, however often others stop meanwhile
     int fd = epoll_create1(0);
