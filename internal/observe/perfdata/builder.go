@@ -27,9 +27,9 @@ type builder struct {
 	first, last uint64 // the times of samples
 	lost        uint64
 	throttled   int
-	guest       int // samples of virtual machines
-	deferred    int // chains whose part in user space is a record of its own
-	symbols     []kernelSymbol
+	guest       int                   // samples of virtual machines
+	deferred    int                   // chains whose part in user space is a record of its own
+	symbols     profile.KernelSymbols // that the records tell: of bpf programs and the like
 }
 
 type location struct {
@@ -82,10 +82,10 @@ func (b *builder) take(r record) {
 	case recordThrottle:
 		b.throttled++
 	case recordKsymbol: // address, length, type, flags, name
-		s := kernelSymbol{address: c.u64(), size: uint64(c.u32())}
+		s := profile.KernelSymbol{Address: c.u64(), Size: uint64(c.u32())}
 		c.u16()
 		gone := c.u16()&1 != 0
-		if s.name = c.text(); !c.short && !gone {
+		if s.Name = c.text(); !c.short && !gone && s.Size > 0 {
 			b.symbols = append(b.symbols, s)
 		}
 	case recordSample:

@@ -1,14 +1,11 @@
 package perfdata
 
 import (
-	"debug/elf"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"github.com/ianlancetaylor/demangle"
 
 	"github.com/envoyshim/envoyshim/internal/elfinfo"
 	"github.com/envoyshim/envoyshim/internal/observe/profile"
@@ -72,7 +69,7 @@ func byBuildID(directory, buildID string) string {
 }
 
 // kallsyms reads that of the kernel.
-func (o Options) kallsyms(kernel []*mapping) ([]kernelSymbol, error) {
+func (o Options) kallsyms(kernel []*mapping) (profile.KernelSymbols, error) {
 	path := o.Kallsyms
 	if n := slices.IndexFunc(kernel, func(m *mapping) bool { return strings.HasPrefix(m.File, profile.Kernel) }); path == "" && n >= 0 && o.Cache != "" {
 		if m := kernel[n]; m.BuildID != "" {
@@ -90,7 +87,7 @@ func (o Options) kallsyms(kernel []*mapping) ([]kernelSymbol, error) {
 		return nil, err
 	}
 	defer f.Close()
-	symbols, err := readKallsyms(f)
+	symbols, err := profile.ReadKallsyms(f)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("read %s: %w", path, err)
@@ -104,79 +101,23 @@ func (o Options) kallsyms(kernel []*mapping) ([]kernelSymbol, error) {
 func (b *builder) name(o Options) error {
 	kallsyms, err := o.kallsyms(b.mappings)
 	b.nameKernel(kallsyms)
-	at := make([][]int, len(b.mappings))
-	for i, l := range b.profile.Locations {
-		if l.Mapping != profile.NoMapping && l.Function == "" {
-			at[l.Mapping] = append(at[l.Mapping], i)
-		}
-	}
+	recorded := map[*profile.Mapping]*mapping{}
 	for i, m := range b.mappings {
-		if len(at[i]) > 0 && !m.kernel {
-			files := o.files(m)
-			b.profile.Mappings[i].BuildID = m.BuildID
-			b.nameFunctions(&b.profile.Mappings[i], at[i], files)
-		}
+		recorded[&b.profile.Mappings[i]] = m
 	}
+	b.profile.Symbolise(func(of *profile.Mapping) []string {
+		m := recorded[of]
+		if m.kernel {
+			return nil
+		}
+		files := o.files(m)
+		of.BuildID = m.BuildID
+		return files
+	})
 	if line := b.nameless(); line != "" {
 		b.profile.Comments = append(b.profile.Comments, line)
 	}
 	return err
-}
-
-// nameFunctions names those of a mapping from its files.
-func (b *builder) nameFunctions(m *profile.Mapping, locations []int, files []string) {
-	segments := loaded(files)
-	byAddress := map[uint64][]int{}
-	var addresses []uint64
-	for _, i := range locations {
-		offset := b.profile.Locations[i].Address - m.Start + m.Offset
-		for _, s := range segments {
-			if s.Off <= offset && offset-s.Off < s.Filesz {
-				a := offset - s.Off + s.Vaddr
-				addresses, byAddress[a] = append(addresses, a), append(byAddress[a], i)
-				break
-			}
-		}
-	}
-	for _, path := range files {
-		found, err := elfinfo.Functions(path, "", addresses)
-		if err != nil {
-			continue
-		}
-		m.Symbols = true
-		for a, symbol := range found {
-			for _, i := range byAddress[a] {
-				l := &b.profile.Locations[i]
-				if l.Function = demangle.Filter(symbol.Name); l.Function != symbol.Name {
-					l.System = symbol.Name
-				}
-			}
-		}
-		addresses = slices.DeleteFunc(addresses, func(a uint64) bool { _, named := found[a]; return named })
-	}
-}
-
-// loaded are the segments that are mapped (PT_LOAD, elf(5)), as the first of the files tells it that has their content: separate debug files do not.
-func loaded(files []string) []elf.ProgHeader {
-	for _, path := range files {
-		e, err := elf.Open(path)
-		if err != nil {
-			continue
-		}
-		var all []elf.ProgHeader
-		content := false
-		for _, s := range e.Progs {
-			if s.Type == elf.PT_LOAD {
-				all = append(all, s.ProgHeader)
-				content = content || s.Flags&elf.PF_X != 0 && s.Filesz > 0
-			}
-		}
-		_ = e.Close()
-		if content {
-			return all
-		}
-	}
-	return nil
 }
 
 // nameless tells which files' symbols were not found.

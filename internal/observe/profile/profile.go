@@ -1,10 +1,12 @@
 // Package profile is what samples come to: how often which chain of calls was seen, in which thread, and how long it took.
 //
-//	Profile     profile.go     the plain model, as JSON; it needs no library
-//	Builder     builder.go     from samples to a Profile
-//	Symbolise   symbols.go     names, from the tables of the ELF files
-//	Summarise   summary.go     the functions at the top, for a terminal
-//	Write       write.go       as pprof, by the carried program, which has package profile/pprof
+//	Profile          profile.go        the plain model, as JSON; it needs no library
+//	Builder          builder.go        from samples to a Profile
+//	Files            root_linux.go     the files of a process, which may end before they are read
+//	Symbolise        symbols.go        names, from the tables of the ELF files
+//	SymboliseKernel  kallsyms.go       names of the kernel's functions
+//	Summarise        summary.go        the functions at the top, for a terminal
+//	Write            write_linux.go    as pprof, by the carried program, which has package profile/pprof
 //
 // Its words are pprof's (github.com/google/pprof/blob/main/proto/profile.proto).
 package profile

@@ -12,6 +12,7 @@ import (
 
 // Files are those that a process has mapped. They are kept open, since the process may end before they are read.
 type Files struct {
+	pid  int
 	root *os.File // of the process, which is another than ours where it is in a container
 	open map[string]*os.File
 }
@@ -22,7 +23,7 @@ func OpenFiles(pid int) (*Files, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the root directory of process %d: %w", pid, err)
 	}
-	return &Files{root: root, open: map[string]*os.File{}}, nil
+	return &Files{pid: pid, root: root, open: map[string]*os.File{}}, nil
 }
 
 // Close closes them.
@@ -39,7 +40,11 @@ func (f *Files) Close() {
 func (f *Files) Keep(m *Mapping) {
 	file, seen := f.open[m.File]
 	if !seen && strings.HasPrefix(m.File, "/") {
-		file = f.at(strings.TrimSuffix(m.File, " (deleted)"))
+		if strings.HasSuffix(m.File, " (deleted)") {
+			file = f.deleted(m)
+		} else {
+			file = f.at(m.File)
+		}
 		f.open[m.File] = file
 	}
 	if file == nil {
@@ -64,12 +69,22 @@ func (f *Files) at(name string) *os.File {
 	return os.NewFile(uintptr(fd), name)
 }
 
-// Path is where the file of a Mapping can be read: what [Profile.Symbolise] asks. "": nowhere.
-func (f *Files) Path(m *Mapping) string {
-	if file := f.open[m.File]; file != nil {
-		return path(file)
+// deleted opens a file that has no name any more, or whose name is another file's now, by its place in memory (/proc/PID/map_files, proc(5)). The kernel
+// wants CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN for that; without, there are no names rather than those of another build.
+func (f *Files) deleted(m *Mapping) *os.File {
+	file, err := os.Open(fmt.Sprintf("/proc/%d/map_files/%x-%x", f.pid, m.Start, m.Limit))
+	if err != nil {
+		return nil
 	}
-	return ""
+	return file
+}
+
+// Paths is where the file of a Mapping can be read: what [Profile.Symbolise] asks.
+func (f *Files) Paths(m *Mapping) []string {
+	if file := f.open[m.File]; file != nil {
+		return []string{path(file)}
+	}
+	return nil
 }
 
 func path(file *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", file.Fd()) }

@@ -63,7 +63,9 @@ func Record(r Recording, stop <-chan struct{}) (p *profile.Profile, exited bool,
 		comments, exited, err = r.byPerf(b, stop)
 		var refusal *Refusal
 		if r.Method != ByPerf && errors.As(err, &refusal) {
-			comments, exited, err = r.byPtrace(b, stop)
+			if comments, exited, err = r.byPtrace(b, stop); comments == nil {
+				return nil, false, fmt.Errorf("%w; and by ptrace: %w", refusal, err)
+			}
 			comments = append(comments, refusal.Error())
 		}
 	}
@@ -75,7 +77,8 @@ func Record(r Recording, stop <-chan struct{}) (p *profile.Profile, exited bool,
 		comments = append(comments, "from the first instruction on; the time on hold before it is left out")
 	}
 	b.Profile.Comments = append(comments, host())
-	b.Profile.Symbolise(files.Path)
+	b.Profile.Symbolise(files.Paths)
+	b.Profile.SymboliseKernel()
 	return &b.Profile, exited, err
 }
 
