@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -310,14 +311,81 @@ func TestProfileOfARunningProcess(t *testing.T) {
 	p := start(t, nil, elf, "6000")
 	before, err := procfs.ReadStat(p.pid())
 	must(t, err)
+	must(t, os.Remove(elf)) // a later build is there now, whose names are none of this one's
+	copyFile(t, fixture(t, "bin/test/burn-nofp"), elf)
 	file := filepath.Join(t.TempDir(), "p.pb.gz")
 	run(t, cli(t), "profile", "--method", "perf", "--frequency", "499", "--pid", strconv.Itoa(p.pid()), "-o", file)
 	p.status()
 	usage := p.cmd.ProcessState.UserTime() + p.cmd.ProcessState.SystemTime() - time.Duration(before.UTime+before.STime)*procfs.Tick
-	_, all := spent(t, opened(t, file), "cpu")
+	got := opened(t, file)
+	flat, all := spent(t, got, "cpu")
+	if id := got.Mapping[0].BuildID; flat["hot"] == 0 || id == "" || !strings.Contains(run(t, "readelf", "-n", fixture(t, "bin/test/burn")), id) {
+		t.Errorf("the build-id is %q; %v", id, flat)
+	}
 	if share := float64(all) / float64(usage); share < 0.85 || share > 1.1 {
 		t.Errorf("%s of CPU time in the profile, %s by wait(2)", time.Duration(all), usage)
 	}
+}
+
+// sampledByPerf waits until a profiler has its events open.
+func sampledByPerf(t testing.TB, profiler *process) {
+	t.Helper()
+	eventually(t, "the profiler has mapped its records", func() bool {
+		maps, _ := os.ReadFile(fmt.Sprintf("/proc/%d/maps", profiler.pid()))
+		return bytes.Count(maps, []byte("[perf_event]")) == runtime.NumCPU()
+	})
+}
+
+// The first of the threads that were there may end before the others: what those do is still read, also when it is more than is kept for a while.
+func TestProfileWithoutTheMainThread(t *testing.T) {
+	p := start(t, nil, fixture(t, "bin/test/burn"), "3000", "leave")
+	p.out.await(t, "ready")
+	file := filepath.Join(t.TempDir(), "p.pb.gz")
+	s := profiler(t, "--method", "perf", "--frequency", "9999", "--pid", strconv.Itoa(p.pid()), "-o", file)
+	sampledByPerf(t, s)
+	must(t, syscall.Kill(p.pid(), syscall.SIGUSR1))
+	p.status()
+	s.status()
+	p.out.end(t)
+	_, said, _ := strings.Cut(p.out.String(), "hot ")
+	want, err := strconv.ParseFloat(strings.TrimSpace(said), 64)
+	must(t, err)
+	if got, _ := spent(t, opened(t, file), "cpu"); float64(got["hot"]) < 0.9*want {
+		t.Errorf("hot has %d ns in the profile, in truth %.0f", got["hot"], want)
+	}
+}
+
+// Whoever waits when the sampling ends has waited until then.
+func TestProfileSeesWhoNeverWakes(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "p.pb.gz")
+	run(t, cli(t), "profile", "--method", "perf", "--duration", "2s", "-o", file, "--", "/bin/sleep", "1000")
+	p := opened(t, file)
+	if _, slept := spent(t, p, "offcpu"); slept < p.DurationNanos/2 {
+		t.Errorf("%s off a CPU, of %s", time.Duration(slept), time.Duration(p.DurationNanos))
+	}
+}
+
+// A user without privileges may lock little memory for the records: it is shared by all CPUs, and what it cannot hold is read in time.
+func TestProfileWithLittleMemory(t *testing.T) {
+	dir := sharedDir(t)
+	own, elf := filepath.Join(dir, "envoyshim"), filepath.Join(dir, "burn")
+	copyFile(t, cli(t), own)
+	copyFile(t, fixture(t, "bin/test/burn"), elf)
+	must(t, os.Chmod(dir, 0o777))
+	as := func(kilobytes int, words ...string) *process {
+		return start(t, nil, append([]string{"setpriv", "--reuid=54321", "--regid=54321", "--clear-groups", "prlimit", fmt.Sprintf("--memlock=%d", kilobytes<<10), own, "profile", "--method", "perf"}, words...)...)
+	}
+	other := as(0, "-o", filepath.Join(dir, "other"), "--", "/bin/sleep", "1000") // has what each user may have for each CPU
+	sampledByPerf(t, other)
+	file := filepath.Join(dir, "p.pb.gz")
+	p := as(80*runtime.NumCPU(), "--frequency", "4999", "-o", file, "--", elf, "2000")
+	if status := p.status(); status.ExitStatus() != 0 {
+		t.Fatalf("exit status %d", status.ExitStatus())
+	}
+	p.out.end(t)
+	tells(t, opened(t, file), p.out.String())
+	must(t, other.cmd.Process.Signal(os.Interrupt))
+	other.status()
 }
 
 // A program that executes another is followed: what the new one does is named by the new one's symbols.

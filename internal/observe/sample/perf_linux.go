@@ -36,6 +36,7 @@ type Perf struct {
 	kernel    bool
 	offCPU    error // why there is no off-CPU time
 	rings     []*ring
+	ringSize  int // of each, bytes
 	events    []int
 	opened    map[uint64]event // by id (PERF_SAMPLE_ID)
 	sorter    []record
@@ -80,15 +81,20 @@ var clocks = []clock{
 // OpenPerf opens the events of a process that is stopped, or runs: from there on its threads are sampled. The error is a *Refusal
 // where that is not allowed.
 func OpenPerf(pid, frequency int) (*Perf, error) {
-	p := &Perf{
-		pid: pid, period: time.Second / time.Duration(frequency), pidfd: -1, wake: -1,
-		opened: map[uint64]event{}, threads: map[int]*thread{},
-	}
-	if err := p.start(frequency); err != nil {
+	for size := ringSize; ; size /= 2 {
+		p := &Perf{
+			pid: pid, period: time.Second / time.Duration(frequency), pidfd: -1, wake: -1, ringSize: size,
+			opened: map[uint64]event{}, threads: map[int]*thread{},
+		}
+		err := p.start(frequency)
+		if err == nil {
+			return p, nil
+		}
 		p.Close()
-		return nil, err
+		if size == ringLeast || !errors.Is(err, errLocked) {
+			return nil, err
+		}
 	}
-	return p, nil
 }
 
 func (p *Perf) start(frequency int) (err error) {
@@ -161,8 +167,9 @@ func (p *Perf) attr(e event, frequency int) *unix.PerfEventAttr {
 	a := &unix.PerfEventAttr{
 		Type: p.clock.typ, Config: p.clock.config,
 		Sample_type: unix.PERF_SAMPLE_IDENTIFIER | unix.PERF_SAMPLE_TID | unix.PERF_SAMPLE_TIME | unix.PERF_SAMPLE_PERIOD | unix.PERF_SAMPLE_CALLCHAIN,
-		Bits:        unix.PerfBitInherit | unix.PerfBitSampleIDAll | unix.PerfBitWatermark | unix.PerfBitExcludeHv | unix.PerfBitExcludeGuest,
-		Wakeup:      ringSize / 4,
+		Bits:        unix.PerfBitInherit | unix.PerfBitSampleIDAll | unix.PerfBitWatermark | unix.PerfBitExcludeHv | unix.PerfBitExcludeGuest | unix.PerfBitUseClockID,
+		Wakeup:      wakeup,
+		Clockid:     unix.CLOCK_MONOTONIC,
 	}
 	switch {
 	case e.switches:
@@ -222,16 +229,17 @@ func (p *Perf) openThread(tid int, cpus []int, frequency int) error {
 func (p *Perf) share(fd, cpu int) error {
 	i := slices.IndexFunc(p.rings, func(r *ring) bool { return r.cpu == cpu })
 	if i < 0 {
-		r, err := newRing(fd, cpu)
+		r, err := newRing(fd, cpu, p.ringSize)
 		if err != nil {
 			return err
 		}
 		p.rings = append(p.rings, r)
 		return nil
 	}
-	if err := unix.IoctlSetInt(fd, unix.PERF_EVENT_IOC_SET_OUTPUT, p.rings[i].fd); err != nil {
+	if err := unix.IoctlSetInt(fd, unix.PERF_EVENT_IOC_SET_OUTPUT, p.rings[i].events[0]); err != nil {
 		return fmt.Errorf("join the events of CPU %d: %w", cpu, err)
 	}
+	p.rings[i].events = append(p.rings[i].events, fd)
 	return nil
 }
 

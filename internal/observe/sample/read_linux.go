@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -26,19 +27,21 @@ func (p *Perf) Begin(sink Sink) error {
 // Run tells the sink what comes, until the process has ended or stop is closed. exited tells which.
 func (p *Perf) Run(sink Sink, stop <-chan struct{}) (exited bool, err error) {
 	over := make(chan struct{})
-	defer close(over)
-	go func() {
+	var bell sync.WaitGroup
+	bell.Go(func() {
 		select {
 		case <-stop:
 			_, _ = unix.Write(p.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0})
 		case <-over:
 		}
-	}()
+	})
+	defer bell.Wait() // the descriptor is closed next
+	defer close(over)
 	for {
 		fds := []unix.PollFd{{Fd: int32(p.wake), Events: unix.POLLIN}, {Fd: int32(p.pidfd), Events: unix.POLLIN}}
 		for _, r := range p.rings {
-			if !r.over {
-				fds = append(fds, unix.PollFd{Fd: int32(r.fd), Events: unix.POLLIN})
+			if len(r.events) > 0 {
+				fds = append(fds, unix.PollFd{Fd: int32(r.events[0]), Events: unix.POLLIN})
 			}
 		}
 		if _, err := unix.Poll(fds, -1); err != nil && err != unix.EINTR {
@@ -46,16 +49,20 @@ func (p *Perf) Run(sink Sink, stop <-chan struct{}) (exited bool, err error) {
 		}
 		for _, fd := range fds[2:] {
 			for _, r := range p.rings {
-				if r.fd == int(fd.Fd) && fd.Revents&(unix.POLLHUP|unix.POLLERR) != 0 {
-					r.over = true // the threads that had the event are gone
+				if fd.Revents&(unix.POLLHUP|unix.POLLERR) != 0 && len(r.events) > 0 && r.events[0] == int(fd.Fd) {
+					r.events = r.events[1:] // the threads that had the event are gone
 				}
 			}
 		}
 		switch ended := fds[1].Revents != 0; {
 		case ended || fds[0].Revents != 0:
+			now := monotonic()
 			p.quiet()
 			p.collect()
 			p.tell(sink, ^uint64(0))
+			if !ended {
+				p.waiting(sink, now)
+			}
 			return ended, nil
 		default:
 			p.tell(sink, p.collect())
@@ -68,6 +75,22 @@ func (p *Perf) quiet() {
 	for _, fd := range p.events {
 		_ = unix.IoctlSetInt(fd, unix.PERF_EVENT_IOC_DISABLE, 0)
 	}
+}
+
+// waiting tells of the threads that have not come back from where they wait.
+func (p *Perf) waiting(sink Sink, now uint64) {
+	for tid, t := range p.threads {
+		if t.stack != nil && t.out < now {
+			p.add(sink, record{tid: tid}, t, t.stack, 0, 0, int64(now-t.out))
+		}
+	}
+}
+
+// monotonic is the time of records (CLOCK_MONOTONIC).
+func monotonic() uint64 {
+	var now unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now)
+	return uint64(now.Nano())
 }
 
 // collect takes what is in the rings. What is older than the time that it returns has all been seen: each ring is in the order of time,

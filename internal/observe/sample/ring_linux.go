@@ -2,6 +2,7 @@ package sample
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"sync/atomic"
@@ -11,33 +12,34 @@ import (
 )
 
 // ringSize is that of the records of one CPU, in bytes. With the page in front of them it is what one user may lock for each CPU without
-// CAP_IPC_LOCK (kernel.perf_event_mlock_kb, 516); where that is used up, smaller ones will do.
-const ringSize = 512 << 10
+// CAP_IPC_LOCK (kernel.perf_event_mlock_kb, 516); where that is used up, smaller ones will do, down to ringLeast.
+const (
+	ringSize  = 512 << 10
+	ringLeast = 64 << 10
+	wakeup    = ringLeast / 2 // so much, in bytes, and we are woken: a ring that never holds more would never tell
+)
 
 // A ring is where the kernel writes the records of one CPU (perf_event_open(2), "MMAP layout").
 type ring struct {
 	cpu    int
-	fd     int
+	events []int // that write into it and are open, by descriptor; the first of them is polled
 	memory []byte
 	page   *unix.PerfEventMmapPage
 	data   []byte
-	over   bool // no thread is left that could write
 }
 
-func newRing(fd, cpu int) (*ring, error) {
-	var err error
-	for size := ringSize; size >= 32<<10; size /= 2 {
-		var memory []byte
-		memory, err = unix.Mmap(fd, 0, os.Getpagesize()+size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-		if err == nil {
-			return &ring{cpu: cpu, fd: fd, memory: memory, page: (*unix.PerfEventMmapPage)(unsafe.Pointer(&memory[0])), data: memory[os.Getpagesize():]}, nil
-		}
-		if err != unix.EPERM {
-			break
-		}
+func newRing(fd, cpu, size int) (*ring, error) {
+	memory, err := unix.Mmap(fd, 0, os.Getpagesize()+size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err == unix.EPERM {
+		return nil, fmt.Errorf("map the records of CPU %d: %w: %w", cpu, err, errLocked)
+	} else if err != nil {
+		return nil, fmt.Errorf("map the records of CPU %d: %w", cpu, err)
 	}
-	return nil, fmt.Errorf("map the records of CPU %d: %w (the limits are kernel.perf_event_mlock_kb and ulimit -l)", cpu, err)
+	return &ring{cpu: cpu, events: []int{fd}, memory: memory, page: (*unix.PerfEventMmapPage)(unsafe.Pointer(&memory[0])), data: memory[os.Getpagesize():]}, nil
 }
+
+// errLocked means that no more memory may be locked.
+var errLocked = errors.New("the limits are kernel.perf_event_mlock_kb and ulimit -l")
 
 func (r *ring) unmap() { _ = unix.Munmap(r.memory) }
 
