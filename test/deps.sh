@@ -32,8 +32,7 @@ fi
 packages=(gdb lldb-19 g++ libevent-dev libc6-dev make python3 python3-pip
 	iproute2 util-linux procps binutils curl zstd)
 if [ "${1:-}" != demo ]; then
-	packages+=(gdbserver strace musl-tools iptables patch zsh fish docker.io mmdebstrap ca-certificates qemu-system-x86 qemu-system-arm g++-aarch64-linux-gnu cpio)
-	packages+=(gdbserver musl-tools iptables patch zsh fish docker.io mmdebstrap ca-certificates qemu-system-x86 qemu-system-arm g++-aarch64-linux-gnu cpio
+	packages+=(gdbserver strace musl-tools iptables patch zsh fish docker.io mmdebstrap ca-certificates qemu-system-x86 qemu-system-arm g++-aarch64-linux-gnu cpio
 		linux-perf chromium fonts-dejavu-core)
 	# Where Docker's client has BuildKit in a package of its own.
 	apt-cache show docker-buildx >/dev/null 2>&1 && packages+=(docker-buildx)

@@ -388,6 +388,41 @@ func TestProfileWithLittleMemory(t *testing.T) {
 	other.status()
 }
 
+// Libraries come and go, and one lies where another lay: each has the samples that were taken while it was there.
+func TestProfileOfLibrariesThatComeAndGo(t *testing.T) {
+	dir := sharedDir(t)
+	names := []string{"first.so", "second.so", "third.so"}
+	for _, name := range names {
+		copyFile(t, fixture(t, "bin/test/libplugin.so"), filepath.Join(dir, name))
+	}
+	const script = `import ctypes, _ctypes, sys
+for name in sys.argv[1:]:
+    library = ctypes.CDLL(name)
+    library.plugin(ctypes.c_long(300000000))
+    _ctypes.dlclose(library._handle)`
+	for _, method := range []string{"perf", "ptrace"} {
+		t.Run(method, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "p.pb.gz")
+			argv := []string{cli(t), "profile", "--method", method, "-o", file, "--", "/usr/bin/python3", "-c", script}
+			for _, name := range names {
+				argv = append(argv, filepath.Join(dir, name))
+			}
+			run(t, argv...)
+			samples := map[string]int64{}
+			for _, s := range opened(t, file).Sample {
+				if m := s.Location[0].Mapping; m != nil {
+					samples[filepath.Base(m.File)] += s.Value[0]
+				}
+			}
+			for _, name := range names {
+				if samples[name] < 5 {
+					t.Errorf("%d samples of %s: %v", samples[name], name, samples)
+				}
+			}
+		})
+	}
+}
+
 // A program that executes another is followed: what the new one does is named by the new one's symbols.
 func TestProfileFollowsAnExec(t *testing.T) {
 	for _, method := range []string{"perf", "ptrace"} {

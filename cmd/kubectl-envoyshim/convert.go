@@ -38,10 +38,10 @@ func (c *convertCommand) Run(s *command.Streams) error {
 	switch {
 	case c.Output == "" && c.Flame == "":
 		return command.Usage("nothing is to be written: name a file by --output, --flamegraph or both")
-	case c.Output == "-" && c.JSON:
-		return command.Usage("standard output is for the profile: leave out --json")
+	case c.JSON && (c.Output == "-" || c.Flame == "-"):
+		return command.Usage("standard output is for the profile or its picture: leave out --json")
 	}
-	if err := c.check(); err != nil {
+	if err := c.check(c.Output); err != nil {
 		return err
 	}
 	in, name, err := c.open(s)
@@ -84,7 +84,7 @@ func (c *convertCommand) open(s *command.Streams) (in input, name string, err er
 func (c *convertCommand) convert(in input, name string) (*profile.Profile, error) {
 	var from io.Reader = in
 	var magic [8]byte
-	if _, err := in.ReadAt(magic[:], 0); errors.Is(err, errors.ErrUnsupported) || err != nil && !errors.Is(err, io.EOF) { // a pipe
+	if _, err := in.ReadAt(magic[:], 0); err != nil && !errors.Is(err, io.EOF) { // a pipe
 		buffered := bufio.NewReader(in)
 		start, _ := buffered.Peek(len(magic))
 		copy(magic[:], start)
@@ -103,6 +103,8 @@ func (c *convertCommand) convert(in input, name string) (*profile.Profile, error
 		return nil, fmt.Errorf("%s: %w", name, err)
 	case samples == 0:
 		return nil, fmt.Errorf("%s holds no samples", name)
+	case err != nil && !errors.As(err, new(*perfdata.FormatError)): // only names are missing
+		return p, fmt.Errorf("%s: %w; without it the profile is in %s", name, err, cmp.Or(c.Output, c.Flame))
 	case err != nil:
 		return p, fmt.Errorf("%s: %w; %s samples before it are in %s", name, err, humanize.Comma(int64(samples)), cmp.Or(c.Output, c.Flame))
 	}
@@ -137,7 +139,7 @@ func (c *convertCommand) write(s *command.Streams, p *profile.Profile) error {
 			return err
 		}
 	}
-	if err := c.draw(p); err != nil {
+	if err := c.draw(s, p); err != nil {
 		return err
 	}
 	if c.JSON {

@@ -22,12 +22,12 @@ type profileCommand struct {
 
 // flameFlags say what picture is drawn.
 type flameFlags struct {
-	Flame string `name:"flamegraph" complete:"file" placeholder:"FILE" help:"Draw a flame graph there, as SVG."`
+	Flame string `name:"flamegraph" complete:"file" placeholder:"FILE" help:"Draw a flame graph there, as SVG; - is standard output."`
 	Type  string `name:"type" placeholder:"TYPE" help:"What of the profile it shows, as samples, cpu or offcpu; else the profile's default."`
 }
 
 // draw draws one where it was asked for.
-func (f flameFlags) draw(p *profile.Profile) error {
+func (f flameFlags) draw(s *command.Streams, p *profile.Profile) error {
 	if f.Flame == "" {
 		return nil
 	}
@@ -35,12 +35,15 @@ func (f flameFlags) draw(p *profile.Profile) error {
 	if err := flamegraph.Write(&picture, p, flamegraph.Options{Type: f.Type}); err != nil {
 		return err
 	}
-	return wholefile.Write(f.Flame, picture.Bytes(), 0o644)
+	return writeOut(s, f.Flame, picture.Bytes())
 }
 
-func (f flameFlags) check() error {
-	if f.Type != "" && f.Flame == "" {
+func (f flameFlags) check(output string) error {
+	switch {
+	case f.Type != "" && f.Flame == "":
 		return command.Usage("--type is for --flamegraph")
+	case f.Flame == "-" && output == "-":
+		return command.Usage("standard output is for one of them: -o or --flamegraph")
 	}
 	return nil
 }
@@ -59,7 +62,7 @@ type profilePodCommand struct {
 
 // Run samples in the container and writes here: a pod may have no disk to write to. The first Ctrl-C ends the sampling, the second one this program.
 func (c *profilePodCommand) Run(s *command.Streams) error {
-	if err := c.check(); err != nil {
+	if err := c.check(c.Output); err != nil {
 		return err
 	}
 	ctx, stop := interruptible()
@@ -88,7 +91,7 @@ func (c *profilePodCommand) Run(s *command.Streams) error {
 	if err != nil {
 		return err
 	}
-	return c.draw(sampled)
+	return c.draw(s, sampled)
 }
 
 // args are the flags of envoyshim profile in the container.

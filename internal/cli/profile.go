@@ -35,7 +35,7 @@ type profileCommand struct {
 	Until     string        `enum:"live,exit," default:"" placeholder:"STATE" help:"End when Envoy is live by its admin port, or at the end of the process: live or exit."`
 	Method    string        `enum:"auto,perf,ptrace" default:"auto" help:"auto, perf (perf_event_open) or ptrace (${default}: ptrace only where perf is refused)."`
 	Output    string        `short:"o" placeholder:"FILE" help:"Write the profile there, in pprof's format; - is standard output."`
-	Flame     string        `name:"flamegraph" placeholder:"FILE" help:"Draw it there, as SVG."`
+	Flame     string        `name:"flamegraph" placeholder:"FILE" help:"Draw it there, as SVG; - is standard output."`
 	Admin     string        `placeholder:"HOST:PORT" help:"Envoy's admin port, for --until live (else as Envoy's arguments say)."`
 	Leave     bool          `name:"leave-running" help:"Leave the ELF running when the profile is done first; else it is ended by SIGTERM."`
 	JSON      bool          `name:"json" help:"Print the summary as JSON, on standard output unless the profile goes there."`
@@ -59,8 +59,8 @@ func (c *profileCommand) Run(s *command.Streams) error {
 	defer stop()
 	r := sample.Recording{PID: c.PID, Frequency: c.Frequency, Method: c.Method}
 	if len(argv) > 0 {
-		if c.Output == "-" {
-			os.Stdout = os.Stderr // the ELF's: only the profile goes to this one
+		if c.stdout() {
+			os.Stdout = os.Stderr // the ELF's: only what is asked for goes to this one
 		}
 		child, err := launcher.StartHeld(argv, nil)
 		if err != nil {
@@ -118,6 +118,8 @@ func (c *profileCommand) check(argv []string) error {
 		return command.Usage("say what is to be profiled: --pid N, --pod NAME, or -- ELF ARG...")
 	case c.Output == "" && c.Flame == "":
 		return command.Usage("say where the profile goes: -o FILE, -o - for standard output, or --flamegraph FILE")
+	case c.Output == "-" && c.Flame == "-":
+		return command.Usage("standard output is for one of them: -o or --flamegraph")
 	case c.Frequency < 1 || c.Frequency > maxFrequency:
 		return command.Usage("--frequency: %d Hz is not from 1 to %d", c.Frequency, maxFrequency)
 	case c.Duration < 0:
@@ -196,23 +198,19 @@ func (c *profileCommand) kept(s *command.Streams, pid int) (bool, error) {
 
 // write writes what is asked for.
 func (c *profileCommand) write(s *command.Streams, p *profile.Profile) error {
-	if c.Output == "-" {
-		if err := p.Write(s.Out); err != nil {
-			return err
-		}
-	} else if c.Output != "" {
-		if err := writeFile(c.Output, p.Write); err != nil {
+	if c.Output != "" {
+		if err := writeOut(s, c.Output, p.Write); err != nil {
 			return err
 		}
 	}
 	if c.Flame != "" {
-		if err := writeFile(c.Flame, func(w io.Writer) error { return flamegraph.Write(w, p, flamegraph.Options{}) }); err != nil {
+		if err := writeOut(s, c.Flame, func(w io.Writer) error { return flamegraph.Write(w, p, flamegraph.Options{}) }); err != nil {
 			return err
 		}
 	}
 	summary := p.Summarise()
 	switch {
-	case c.JSON && c.Output != "-":
+	case c.JSON && !c.stdout():
 		return s.JSON(summary)
 	case c.JSON:
 		return (&command.Streams{Out: s.Err}).JSON(summary)
@@ -220,8 +218,14 @@ func (c *profileCommand) write(s *command.Streams, p *profile.Profile) error {
 	return summary.Write(s.Err)
 }
 
-// writeFile writes a file whole, or not at all.
-func writeFile(path string, write func(io.Writer) error) error {
+// stdout reports that standard output is for what is written.
+func (c *profileCommand) stdout() bool { return c.Output == "-" || c.Flame == "-" }
+
+// writeOut writes a file whole, or not at all, or standard output.
+func writeOut(s *command.Streams, path string, write func(io.Writer) error) error {
+	if path == "-" {
+		return write(s.Out)
+	}
 	var b bytes.Buffer
 	if err := write(&b); err != nil {
 		return err

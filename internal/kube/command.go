@@ -22,7 +22,10 @@ func (c *Cluster) Command(ctx context.Context, f Found, input []byte, out, errw 
 	defer end()
 	go func() {
 		_, _ = open.Write(input)
-		<-ctx.Done()
+		select {
+		case <-ctx.Done():
+		case <-hard.Done():
+		}
 		_ = open.Close() // `envoyshim remote` takes it for Ctrl-C
 		select {
 		case <-time.After(lastTime):

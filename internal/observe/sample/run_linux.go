@@ -131,14 +131,12 @@ func (s *sampler) round(began time.Time) {
 	for _, t := range s.threads {
 		t.seen = false
 	}
-	unknown := false
 	for _, tid := range s.process.Threads() {
 		e, ok := s.sample(tid, ran)
 		if !ok {
 			continue
 		}
 		e.Time = now
-		unknown = unknown || !s.known(e.PCs)
 		events = append(events, e)
 	}
 	for tid, t := range s.threads {
@@ -147,12 +145,8 @@ func (s *sampler) round(began time.Time) {
 			delete(s.threads, tid)
 		}
 	}
-	var maps []observe.Mapping
-	if unknown {
-		maps = s.remap()
-	}
 	if len(events) > 0 {
-		events[0].Maps = maps
+		events[0].Maps = s.remap()
 		events[0].Stopped = time.Since(began)
 	}
 	for _, e := range events {
@@ -263,17 +257,7 @@ func (s *sampler) walk(raw []byte) []uint64 {
 	return pcs
 }
 
-// known reports whether all addresses are in code that the maps have.
-func (s *sampler) known(pcs []uint64) bool {
-	for _, pc := range pcs {
-		if !slices.ContainsFunc(s.maps, func(m observe.Mapping) bool { return m.Start <= pc && pc <= m.Limit }) {
-			return false
-		}
-	}
-	return true
-}
-
-// remap reads what is mapped, and returns it when that has changed.
+// remap reads what is mapped, and returns it when that has changed. It is read in each round: a library may lie where another one lay.
 func (s *sampler) remap() []observe.Mapping {
 	now, err := codeOf(s.process.PID())
 	if err != nil || slices.Equal(now, s.maps) {
