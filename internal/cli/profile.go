@@ -91,7 +91,11 @@ func (c *profileCommand) Run(s *command.Streams) error {
 		}
 		if c.Until == "live" {
 			go func() {
-				if err := admin.Wait(ctx, r.PID, c.Admin); err != nil && ctx.Err() == nil {
+				err := admin.Wait(ctx, r.PID, c.Admin)
+				if errors.Is(err, os.ErrProcessDone) { // with which the profile ends
+					return
+				}
+				if err != nil && ctx.Err() == nil {
 					fmt.Fprintf(s.Err, "envoyshim: --until live: %v; the profile goes on until Ctrl-C or the end of the process\n", err)
 					return
 				}

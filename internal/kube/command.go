@@ -55,21 +55,30 @@ func (t *told) String() string { return t.last.String() }
 
 // Choose is the process that is meant: of several one that is held before others, and never one of two.
 func (f Found) Choose(pid int) (Process, error) {
-	for _, state := range []string{Held, Attached, Running} {
-		fit := slices.DeleteFunc(slices.Clone(f.Processes), func(p Process) bool { return pid != 0 && p.PID != pid || p.State != state })
-		switch {
-		case len(fit) == 1:
-			return fit[0], nil
-		case len(fit) > 1:
-			var pids []string
-			for _, p := range fit {
-				pids = append(pids, fmt.Sprintf("%d (%s)", p.PID, p.Name))
-			}
-			return Process{}, fmt.Errorf("several processes are %s in %s: choose one by --pid: %s", state, f.at, strings.Join(pids, ", "))
-		}
+	all := slices.DeleteFunc(slices.Clone(f.Processes), func(p Process) bool { return pid != 0 && p.PID != pid })
+	if p, found, err := f.only(all); found || err != nil {
+		return p, err
 	}
 	if pid != 0 {
 		return Process{}, fmt.Errorf("process %d is not under envoyshim in %s", pid, f.at)
 	}
 	return Process{}, fmt.Errorf("nothing is under envoyshim in %s: switch it on, as by `kubectl envoyshim inject`, and start the pod again", f.at)
+}
+
+// only is the one of some processes that is held; or else the one that is attached, or runs.
+func (f Found) only(of []Process) (p Process, found bool, err error) {
+	for _, state := range []string{Held, Attached, Running} {
+		fit := slices.DeleteFunc(slices.Clone(of), func(p Process) bool { return p.State != state })
+		switch {
+		case len(fit) == 1:
+			return fit[0], true, nil
+		case len(fit) > 1:
+			var pids []string
+			for _, p := range fit {
+				pids = append(pids, fmt.Sprintf("%d (%s)", p.PID, p.Name))
+			}
+			return Process{}, false, fmt.Errorf("several processes are %s in %s: choose one by --pid: %s", state, f.at, strings.Join(pids, ", "))
+		}
+	}
+	return Process{}, false, nil
 }

@@ -108,18 +108,8 @@ func (w *Way) Open(ctx context.Context) (connect.Stream, error) {
 func (f Found) open(pid int) (Process, error) {
 	all := slices.DeleteFunc(slices.Clone(f.Processes), func(p Process) bool { return pid != 0 && p.PID != pid || p.State == Exited })
 	ports := slices.DeleteFunc(slices.Clone(all), func(p Process) bool { return p.Listen == "" })
-	for _, state := range []string{Held, Attached, Running} {
-		fit := slices.DeleteFunc(slices.Clone(ports), func(p Process) bool { return p.State != state })
-		switch {
-		case len(fit) == 1:
-			return fit[0], nil
-		case len(fit) > 1:
-			var pids []string
-			for _, p := range fit {
-				pids = append(pids, fmt.Sprintf("%d (%s)", p.PID, p.Name))
-			}
-			return Process{}, fmt.Errorf("several processes are %s in %s: choose one by --pid: %s", state, f.at, strings.Join(pids, ", "))
-		}
+	if p, found, err := f.only(ports); found || err != nil {
+		return p, err
 	}
 	switch mode := f.at.env(variable + "MODE"); {
 	case len(all) > 0:
