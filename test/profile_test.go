@@ -145,7 +145,8 @@ func TestProfileFromTheFirstInstruction(t *testing.T) {
 			// A sleeping thread is seen where it sleeps, for as long as it does.
 			_, slept := spent(t, ofThread(got, "sleeper"), "offcpu")
 			want := truth(t, said)["sleeper"]
-			if share := float64(slept) / float64(want); math.Abs(share-1) > 0.1 {
+			within := map[string]float64{"perf": 0.1, "ptrace": 0.25}[one.method] // it is asleep from one stop to another
+			if share := float64(slept) / float64(want); math.Abs(share-1) > within {
 				t.Errorf("the sleeper sleeps for %d ns in the profile, in truth %d", slept, want)
 			}
 			if one.elf != "burn-nofp" {
@@ -338,10 +339,10 @@ func sampledByPerf(t testing.TB, profiler *process) {
 
 // The first of the threads that were there may end before the others: what those do is still read, also when it is more than is kept for a while.
 func TestProfileWithoutTheMainThread(t *testing.T) {
-	p := start(t, nil, fixture(t, "bin/test/burn"), "3000", "leave")
+	p := start(t, nil, fixture(t, "bin/test/burn"), "4000", "leave")
 	p.out.await(t, "ready")
 	file := filepath.Join(t.TempDir(), "p.pb.gz")
-	s := profiler(t, "--method", "perf", "--frequency", "9999", "--pid", strconv.Itoa(p.pid()), "-o", file)
+	s := profiler(t, "--method", "perf", "--frequency", "4999", "--pid", strconv.Itoa(p.pid()), "-o", file)
 	sampledByPerf(t, s)
 	must(t, syscall.Kill(p.pid(), syscall.SIGUSR1))
 	p.status()
@@ -350,7 +351,7 @@ func TestProfileWithoutTheMainThread(t *testing.T) {
 	_, said, _ := strings.Cut(p.out.String(), "hot ")
 	want, err := strconv.ParseFloat(strings.TrimSpace(said), 64)
 	must(t, err)
-	if got, _ := spent(t, opened(t, file), "cpu"); float64(got["hot"]) < 0.9*want {
+	if got, _ := spent(t, opened(t, file), "cpu"); float64(got["hot"]) < 0.8*want {
 		t.Errorf("hot has %d ns in the profile, in truth %.0f", got["hot"], want)
 	}
 }
@@ -378,7 +379,7 @@ func TestProfileWithLittleMemory(t *testing.T) {
 	other := as(0, "-o", filepath.Join(dir, "other"), "--", "/bin/sleep", "1000") // has what each user may have for each CPU
 	sampledByPerf(t, other)
 	file := filepath.Join(dir, "p.pb.gz")
-	p := as(80*runtime.NumCPU(), "--frequency", "4999", "-o", file, "--", elf, "2000")
+	p := as(80*runtime.NumCPU(), "--frequency", "999", "-o", file, "--", elf, "3000")
 	if status := p.status(); status.ExitStatus() != 0 {
 		t.Fatalf("exit status %d", status.ExitStatus())
 	}
