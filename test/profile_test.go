@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/google/pprof/profile"
+	"golang.org/x/sys/unix"
 
 	"github.com/envoyshim/envoyshim/internal/procfs"
 )
@@ -535,5 +536,23 @@ func TestProfileRefuses(t *testing.T) {
 		if status != one.status || !strings.Contains(out, one.says) || strings.Count(out, "\n") != 1 {
 			t.Errorf("%v: exit status %d: %s", one.args, status, out)
 		}
+	}
+}
+
+// A process that may not be looked into is refused in one line, which names the capability that is missing.
+func TestProfileRefusedByTheKernel(t *testing.T) {
+	dir := sharedDir(t)
+	own, sleep := filepath.Join(dir, "envoyshim"), filepath.Join(dir, "sleep")
+	copyFile(t, cli(t), own)
+	copyFile(t, "/bin/sleep", sleep)
+	must(t, os.Chmod(dir, 0o777))
+	user := []string{"setpriv", "--reuid=54321", "--regid=54321", "--clear-groups"}
+	// The capability cap_net_bind_service, in the file (struct vfs_cap_data, revision 2): a process of it may be looked into only by those who have it, too.
+	must(t, unix.Setxattr(sleep, "security.capability", []byte{1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, 0))
+	p := start(t, nil, append(user, sleep, "1000")...)
+	eventually(t, "it sleeps", func() bool { return procfs.Comm(p.pid()) == "sleep" })
+	out, status := runAny(t, append(user, own, "profile", "--pid", strconv.Itoa(p.pid()), "-o", filepath.Join(dir, "p.pb.gz"))...)
+	if status != 1 || strings.Count(out, "\n") != 1 || !strings.Contains(out, "CAP_SYS_PTRACE is missing; ") {
+		t.Errorf("exit status %d: %s", status, out)
 	}
 }

@@ -80,7 +80,9 @@ func (c *profilePodCommand) Run(s *command.Streams) error {
 	err = cluster.Command(ctx, found, nil, &out, s.Err, append([]string{"profile"}, c.args(p.PID)...)...)
 	if failed := (*kube.Failed)(nil); errors.As(err, &failed) {
 		s.Status = failed.Status // its words have come already
-		return nil
+		if out.Len() == 0 {
+			return nil
+		} // else it is what there was until something failed
 	} else if err != nil {
 		return err
 	}

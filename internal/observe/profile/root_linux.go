@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/envoyshim/envoyshim/internal/elfinfo"
+	"github.com/envoyshim/envoyshim/internal/procfs"
 )
 
 // Files are those that a process has mapped. They are kept open, since the process may end before they are read.
@@ -20,7 +22,10 @@ type Files struct {
 // OpenFiles prepares for the files of a process that lives.
 func OpenFiles(pid int) (*Files, error) {
 	root, err := os.OpenFile(fmt.Sprintf("/proc/%d/root", pid), unix.O_PATH|unix.O_DIRECTORY, 0)
-	if err != nil {
+	if errors.Is(err, unix.EACCES) { // as for ptrace(2), "Ptrace access mode checking"
+		own, _ := procfs.ReadStatus(os.Getpid())
+		return nil, fmt.Errorf("look into process %d: %w: it has another uid or capabilities that this one lacks, and CAP_SYS_PTRACE is missing; %s", pid, unix.EACCES, own.Grant())
+	} else if err != nil {
 		return nil, fmt.Errorf("open the root directory of process %d: %w", pid, err)
 	}
 	return &Files{pid: pid, root: root, open: map[string]*os.File{}}, nil

@@ -43,7 +43,7 @@ type Perf struct {
 	lost      uint64
 	throttled uint64
 	threads   map[int]*thread
-	periods   []uint64 // of a clock whose periods change
+	periods   []uint64 // of a clock whose periods change: the first of them
 }
 
 // event is one that was opened: descendants of the thread have copies of it, which tell the same id.
@@ -257,6 +257,9 @@ func (p *Perf) Close() {
 
 // Period is the time between two samples of a thread that runs.
 func (p *Perf) Period() time.Duration { return p.period }
+
+// enoughPeriods are for Scale; a profile may last for days.
+const enoughPeriods = 1 << 16
 
 // Scale is how many nanoseconds one count of the clock stands for. The kernel finds the number of cycles between two samples by trying, anew for
 // each thread, and only most of them are the period that was asked for.

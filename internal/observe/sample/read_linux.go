@@ -160,7 +160,7 @@ func (p *Perf) take(sink Sink, r record) {
 		case e.switches && t.offCPU.is(e):
 			t.out, t.stack = r.time, r.chain
 		case !e.switches && t.onCPU.is(e):
-			if p.clock.freq {
+			if p.clock.freq && len(p.periods) < enoughPeriods {
 				p.periods = append(p.periods, r.count)
 			}
 			p.add(sink, r, t, r.chain, 1, int64(r.count), 0)
