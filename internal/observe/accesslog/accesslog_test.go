@@ -283,6 +283,25 @@ func TestReport(t *testing.T) {
 	}
 }
 
+// What a client chose is printed on one line, and moves no cursor.
+func TestReportOfEvilNames(t *testing.T) {
+	r := &Report{}
+	const evil = `\u001b]0;x\u0007\n`
+	line := `{"method":"GET","path":"` + evil + `","response_code":503,"response_flags":"` + evil + `","route_name":"` + evil + `","request_id":"` + evil + `","x-b3-traceid":"` + evil + `"}`
+	l, _, err := New("", func(e *Entry) { r.Add(e) }, r.Problem)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Read("", strings.NewReader(line)); err != nil || l.Requests != 1 {
+		t.Fatal(err, l)
+	}
+	var out strings.Builder
+	r.Print(&out, l)
+	if strings.ContainsAny(out.String(), "\x1b\x07") || strings.Count(out.String(), "]0;x") != 7 || strings.Count(out.String(), "\n") != 7 {
+		t.Errorf("%q", out.String())
+	}
+}
+
 // Whatever lines come: each is counted once, none stops the reading, and what was read before and after stays.
 func FuzzLines(f *testing.F) {
 	f.Add("", ofEnvoy+"\n"+ofIstio+"\n{}")

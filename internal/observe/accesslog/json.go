@@ -104,7 +104,7 @@ func (d *Dictionary) Read(line string) (*Entry, error) {
 	e := newEntry()
 	byFormat, seen := false, map[string]bool{}
 	for path, value := range leaves("", all) {
-		text := plain(value)
+		text := written(value)
 		if f := d.formats[path]; f != nil {
 			byFormat = true
 			if part := f.Read(text); part != nil {
@@ -141,8 +141,8 @@ func jsonError(err error, length int) error {
 	return fmt.Errorf("offset %d: %w", at, err)
 }
 
-// plain is a value as Envoy's text formats write it.
-func plain(value any) string {
+// written is a value as Envoy's text formats write it.
+func written(value any) string {
 	switch v := value.(type) {
 	case nil:
 		return "-"

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/envoyshim/envoyshim/internal/plain"
 )
 
 // mostGroups is how many groups are kept, and examples how many requests of each.
@@ -176,7 +178,7 @@ func (r *Report) Print(w io.Writer, l *Log) {
 		for _, g := range by[key] {
 			n += g.Count
 		}
-		fmt.Fprintf(w, "\n%s: %s\n", key, count(n, "request"))
+		fmt.Fprintf(w, "\n%s: %s\n", plain.Text(key), count(n, "request"))
 		explain(w, by[key][0], explained)
 		for _, g := range by[key] {
 			g.print(w)
@@ -200,11 +202,11 @@ func explain(w io.Writer, g *Group, explained map[string]bool) {
 	for _, name := range g.Flags {
 		f := FlagNamed(name)
 		if explained[name] {
-			fmt.Fprintf(w, "  %s, %s: see above\n", f.Short, f.Long)
+			fmt.Fprintf(w, "  %s: see above\n", plain.Text(f.Short+", "+f.Long))
 			continue
 		}
 		explained[name] = true
-		fmt.Fprintf(w, "  %s, %s: %s\n", f.Short, f.Long, f.Meaning)
+		fmt.Fprintf(w, "  %s: %s\n", plain.Text(f.Short+", "+f.Long), f.Meaning)
 		if f.Fault != "" {
 			fmt.Fprintf(w, "    fault: %s", f.Fault)
 			if f.Status != "" {
@@ -230,7 +232,7 @@ func (g *Group) print(w io.Writer) {
 			where = append(where, strings.TrimSpace(part[0]+" "+part[1]))
 		}
 	}
-	fmt.Fprintf(w, "  %d x %s", g.Count, cmp.Or(strings.Join(where, ", "), "no route, cluster or host told"))
+	fmt.Fprintf(w, "  %d x %s", g.Count, cmp.Or(plain.Text(strings.Join(where, ", ")), "no route, cluster or host told"))
 	if !g.First.IsZero() && g.Count > 1 {
 		fmt.Fprintf(w, "; %s to %s", clockTime(g.First), clockTime(g.Last))
 	}
@@ -267,7 +269,7 @@ func (e *Entry) String() string {
 	if e.Trace != nil {
 		parts = append(parts, e.Trace.String())
 	}
-	return place + ": " + strings.Join(parts, ", ")
+	return plain.Text(place + ": " + strings.Join(parts, ", "))
 }
 
 func clockTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z07:00") }

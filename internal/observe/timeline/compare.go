@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/envoyshim/envoyshim/internal/plain"
 )
 
 // Old is a phase of the run that is compared with.
@@ -27,6 +29,9 @@ type Compared struct {
 	Differ []string      `json:"differ"`          // what else is not the same: build-id, args, version
 }
 
+// longest is what a time of a start may be: an axis that is longer cannot be drawn.
+const longest = 365 * 24 * time.Hour
+
 // Read takes a timeline in its JSON form.
 func Read(b []byte) (*Timeline, error) {
 	var t Timeline
@@ -39,6 +44,15 @@ func Read(b []byte) (*Timeline, error) {
 	}
 	if t.Schema != Schema {
 		return nil, fmt.Errorf("not a timeline that can be read: schema %q, not %q", t.Schema, Schema)
+	}
+	times := []time.Duration{t.Total}
+	for _, p := range t.Phases {
+		times = append(times, p.At, p.Took)
+	}
+	for _, d := range times {
+		if d < 0 || d > longest {
+			return nil, fmt.Errorf("not a timeline that can be read: no start has a time of %d ns", d)
+		}
 	}
 	return &t, nil
 }
@@ -114,7 +128,7 @@ func (t *Timeline) comparison() []string {
 		lines = append(lines, fmt.Sprintf("only in the old run: %s at %s", p.title(), milli(p.At)))
 	}
 	for _, d := range c.Differ {
-		lines = append(lines, "differs: "+plain(d))
+		lines = append(lines, "differs: "+plain.Text(d))
 	}
 	return lines
 }

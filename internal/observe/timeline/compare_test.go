@@ -81,7 +81,9 @@ func TestReadRefuses(t *testing.T) {
 		"<html>":                            "no JSON at byte 1: invalid character '<' looking for beginning of value; `envoyshim timeline --json` writes what is wanted",
 		`[]`:                                "not a timeline: json: cannot unmarshal array into Go value of type timeline.Timeline; `envoyshim timeline --json` writes what is wanted",
 		`{"schema":"envoyshim.timeline/9"}`: `not a timeline that can be read: schema "envoyshim.timeline/9", not "envoyshim.timeline/1"`,
-		`{}`:                                `not a timeline that can be read: schema "", not "envoyshim.timeline/1"`,
+		`{"schema":"envoyshim.timeline/1","total_ns":9000000000000000000}`:      "not a timeline that can be read: no start has a time of 9000000000000000000 ns",
+		`{"schema":"envoyshim.timeline/1","phases":[{"phase":"x","at_ns":-1}]}`: "not a timeline that can be read: no start has a time of -1 ns",
+		`{}`: `not a timeline that can be read: schema "", not "envoyshim.timeline/1"`,
 	} {
 		if _, err := Read([]byte(text)); err == nil || err.Error() != want {
 			t.Errorf("%s: %v", text, err)
@@ -109,6 +111,7 @@ func TestPageOfEvilNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	old.Phases = append(old.Phases, Phase{Kind: evil, Name: evil, Source: evil, Detail: evil})
 	line.Compare(old)
 	var page, text bytes.Buffer
 	if err := line.HTML(&page); err != nil {

@@ -10,6 +10,8 @@ import (
 	"math"
 	"strings"
 	"time"
+
+	"github.com/envoyshim/envoyshim/internal/plain"
 )
 
 // page is the frame: style, and a little script that the page can do without. The size of the program of pods counts: no html/template.
@@ -37,7 +39,7 @@ type picture struct {
 	scale time.Duration // the axis' length
 }
 
-func escape(s string) string { return html.EscapeString(plain(s)) }
+func escape(s string) string { return html.EscapeString(plain.Text(s)) }
 
 func (p *picture) add(format string, args ...any) { fmt.Fprintf(p, format, args...) }
 

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/envoyshim/envoyshim/internal/plain"
 )
 
 // Text writes the timeline as a table for people.
@@ -21,14 +23,14 @@ func (t *Timeline) Text(w io.Writer) error {
 	fmt.Fprintln(table, head)
 	for _, p := range t.Phases {
 		if t.Compared == nil {
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", p.title(), p.at(), milli(p.Took), p.apart(), p.Source, plain(p.Detail))
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", p.title(), p.at(), milli(p.Took), p.apart(), p.Source, plain.Text(p.Detail))
 			continue
 		}
 		at, took, difference := "-", "-", "only in this run"
 		if p.Old != nil {
 			at, took, difference = milli(p.Old.At), milli(p.Old.Took), p.Old.difference()
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", p.title(), p.at(), at, difference, milli(p.Took), took, p.apart(), p.Source, plain(p.Detail))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", p.title(), p.at(), at, difference, milli(p.Took), took, p.apart(), p.Source, plain.Text(p.Detail))
 	}
 	_ = table.Flush()
 	for line := range strings.Lines(aligned.String()) {
@@ -38,7 +40,7 @@ func (t *Timeline) Text(w io.Writer) error {
 		b.WriteString(line + "\n")
 	}
 	for _, n := range t.Notes {
-		b.WriteString("note: " + plain(n) + "\n")
+		b.WriteString("note: " + plain.Text(n) + "\n")
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -48,11 +50,11 @@ func (t *Timeline) Text(w io.Writer) error {
 func (t *Timeline) title() string {
 	var parts []string
 	if t.Version != "" {
-		parts = append(parts, "Envoy "+plain(t.Version))
+		parts = append(parts, "Envoy "+plain.Text(t.Version))
 	}
-	parts = append(parts, fmt.Sprintf("%s, pid %d", plain(t.Exe), t.PID))
+	parts = append(parts, fmt.Sprintf("%s, pid %d", plain.Text(t.Exe), t.PID))
 	if t.BuildID != "" {
-		parts = append(parts, "build-id "+plain(t.BuildID))
+		parts = append(parts, "build-id "+plain.Text(t.BuildID))
 	}
 	if t.Exec != nil {
 		parts = append(parts, "executed "+t.Exec.UTC().Format("2006-01-02T15:04:05.000Z"))
@@ -82,7 +84,7 @@ func (p *Phase) title() string {
 	if words == "" {
 		words = strings.ReplaceAll(string(p.Kind), "-", " ")
 	}
-	return strings.TrimSpace(words + " " + plain(p.Name))
+	return plain.Text(strings.TrimSpace(words + " " + p.Name))
 }
 
 func (p *Phase) at() string {
@@ -113,14 +115,4 @@ func short(d time.Duration) string {
 		return fmt.Sprintf("%.2f s", d.Seconds())
 	}
 	return d.Round(time.Second).String()
-}
-
-// plain keeps a name that others chose on its line, and free of what a terminal obeys.
-func plain(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
-			return '?'
-		}
-		return r
-	}, s)
 }
