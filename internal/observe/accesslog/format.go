@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 )
 
 // The default formats. Envoy's calls its operators REQUEST_HEADER and RESPONSE_HEADER by now, which are REQ and RESP. Istio's is that of its
@@ -90,6 +92,7 @@ type Format struct {
 	fields        []field
 	head          *regexp.Regexp // what begins a line of this format for sure; nil when nothing does
 	pieces        []piece
+	begins        func() []*regexp.Regexp // beginsOf pieces; made for the first line that does not fit
 }
 
 // field is what one group of the expressions captures.
@@ -108,7 +111,7 @@ func Compile(format string) (*Format, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Format{pieces: all}
+	f := &Format{pieces: all, begins: sync.OnceValue(func() []*regexp.Regexp { return beginsOf(all) })}
 	var strict, loose strings.Builder
 	for i := 0; i < len(all); i++ {
 		p := all[i]
@@ -168,21 +171,9 @@ func headOf(all []piece) (*regexp.Regexp, error) {
 
 // where says how far a line fits, in bytes, and what should follow there.
 func (f *Format) where(line string) (int, string) {
-	for n := len(f.pieces) - 1; n > 0; n-- {
-		var expression strings.Builder
-		for _, p := range f.pieces[:n] {
-			if p.name == "" {
-				expression.WriteString(regexp.QuoteMeta(p.text))
-			} else {
-				expression.WriteString(`(?:` + strings.TrimSuffix(p.kind().strict, `|`) + `)`) // here something should be
-			}
-		}
-		re, err := regexp.Compile(`^(?s:` + expression.String() + `)`)
-		if err != nil {
-			break
-		}
-		if at := re.FindStringIndex(line); at != nil {
-			next := f.pieces[n]
+	for n, begin := range slices.Backward(f.begins()) {
+		if at := begin.FindStringIndex(line); at != nil {
+			next := f.pieces[n+1]
 			if next.name == "" {
 				return at[1], fmt.Sprintf("%q", next.text)
 			}
@@ -190,6 +181,25 @@ func (f *Format) where(line string) (int, string) {
 		}
 	}
 	return 0, "the format's beginning"
+}
+
+// beginsOf match the first piece of a format, the first two, and so on, but all.
+func beginsOf(all []piece) []*regexp.Regexp {
+	var begins []*regexp.Regexp
+	var expression strings.Builder
+	for _, p := range all[:len(all)-1] {
+		if p.name == "" {
+			expression.WriteString(regexp.QuoteMeta(p.text))
+		} else {
+			expression.WriteString(`(?:` + strings.TrimSuffix(p.kind().strict, `|`) + `)`) // here something should be
+		}
+		re, err := regexp.Compile(`^(?s:` + expression.String() + `)`)
+		if err != nil {
+			break
+		}
+		begins = append(begins, re)
+	}
+	return begins
 }
 
 // Read reads a line without its end. It returns nil where the line is none of this format.
