@@ -162,7 +162,7 @@ func byURL(text string) (func(context.Context) ([]byte, error), error) {
 		if answer.StatusCode != http.StatusOK {
 			return nil, fmt.Errorf("%s: %s", address, answer.Status)
 		}
-		return io.ReadAll(answer.Body)
+		return kube.ReadMetrics(answer.Body)
 	}, nil
 }
 

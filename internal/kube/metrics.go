@@ -110,7 +110,16 @@ func get(stream io.ReadWriter, path string) ([]byte, error) {
 	if answer.StatusCode != http.StatusOK {
 		return nil, errors.New(answer.Status)
 	}
-	return io.ReadAll(io.LimitReader(answer.Body, mostMetrics))
+	return ReadMetrics(answer.Body)
+}
+
+// ReadMetrics reads an answer, which may not be larger than any Envoy's.
+func ReadMetrics(answer io.Reader) ([]byte, error) {
+	all, err := io.ReadAll(io.LimitReader(answer, mostMetrics+1))
+	if err == nil && len(all) > mostMetrics {
+		err = fmt.Errorf("the answer is larger than %d MiB", mostMetrics>>20)
+	}
+	return all, err
 }
 
 // byExec asks by a program of the container: pilot-agent, which asks the admin port; or curl, or wget.

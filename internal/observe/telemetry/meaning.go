@@ -21,12 +21,13 @@ func any0(v Value, _ bool) bool       { return v.Number > 0 }
 func never(Value, bool) bool          { return false }
 func none(v Value, _ bool) bool       { return v.Number == 0 }
 func notZero(v Value, live bool) bool { return v.Number != 0 && live }
+func notLive(v Value, live bool) bool { return v.Number != 0 && !live }
 
 // Meanings are of Envoy 1.40's statistics (its documentation: server, listener manager, cluster manager, xDS subscription, cluster), in the order in
 // which a start comes to them.
 var Meanings = []Meaning{
 	{"envoy_server_state", "0 LIVE, 1 DRAINING, 2 PRE_INITIALIZING (static clusters), 3 INITIALIZING (xDS, warming); set every 5 s",
-		"/init_dump on the admin port names what Envoy waits for; /listeners, /clusters", notZero},
+		"/init_dump on the admin port names what Envoy waits for; /listeners, /clusters", notLive},
 	{"envoy_server_live", "1 unless this Envoy is draining", "/healthcheck/ok undoes /healthcheck/fail; /drain_listeners", none},
 	{"envoy_server_initialization_time_ms", "how long the start took until the workers were started", "`kubectl envoyshim timeline POD`: which phase took it", never},
 	{"envoy_listener_manager_workers_started", "1 when the workers accept connections, and Envoy is LIVE", "/init_dump; the warming clusters and listeners below; the xDS server", none},

@@ -5,6 +5,8 @@ import (
 	"io"
 	"text/tabwriter"
 	"time"
+
+	"github.com/envoyshim/envoyshim/internal/plain"
 )
 
 // A Report is what is told in the end.
@@ -38,9 +40,9 @@ func (r Report) Print(w io.Writer) error {
 	}
 	for _, c := range r.Changes {
 		if r.single {
-			fmt.Fprintf(out, "%s\t%s\n", c.Key(), orNone(c.Last))
+			fmt.Fprintf(out, "%s\t%s\n", plain.Text(c.Key()), orNone(c.Last))
 		} else {
-			fmt.Fprintf(out, "%s\t%s\t%s\n", c.Key(), orNone(c.First), orNone(c.Last))
+			fmt.Fprintf(out, "%s\t%s\t%s\n", plain.Text(c.Key()), orNone(c.First), orNone(c.Last))
 		}
 	}
 	if err := out.Flush(); err != nil {
@@ -59,7 +61,7 @@ func (r Report) Print(w io.Writer) error {
 			if !f.Wrong && (f.Value.isZero() || f.Value.Number == unset) {
 				continue
 			}
-			fmt.Fprintf(w, "  %s %s: %s\n", f.Series, f.Value, f.Means)
+			fmt.Fprintf(w, "  %s %s: %s\n", plain.Text(f.Series), f.Value, f.Means)
 			if f.Wrong {
 				fmt.Fprintf(w, "    look at: %s\n", f.Look)
 			}
@@ -90,7 +92,7 @@ func (e Event) String() string {
 	at := fmt.Sprintf("%9.3fs  ", e.Time.Round(time.Millisecond).Seconds())
 	switch e.Kind {
 	case Waiting:
-		return at + "waiting: " + e.Text
+		return at + "waiting: " + plain.Text(e.Text)
 	case Reached:
 		return at + "Envoy answers"
 	case State:
@@ -103,7 +105,7 @@ func (e Event) String() string {
 		}
 		return fmt.Sprintf("%s%s could not be read, the first: %s", at, count(len(e.Problems)), e.Problems[0])
 	}
-	text := fmt.Sprintf("%s%s  %s > %s", at, e.Change.Key(), orNone(e.Change.First), orNone(e.Change.Last))
+	text := fmt.Sprintf("%s%s  %s > %s", at, plain.Text(e.Change.Key()), orNone(e.Change.First), orNone(e.Change.Last))
 	if m := meaningOf(e.Change.Name); m != nil && e.Change.Last != nil && m.wrong(*e.Change.Last, true) {
 		text += "  (" + m.Means + ")"
 	}

@@ -196,14 +196,17 @@ func (s Scrape) number(name string) (v float64, ok bool) {
 var States = []string{"LIVE", "DRAINING", "PRE_INITIALIZING", "INITIALIZING"}
 
 // State is Envoy's; "" where the metrics do not tell. Envoy sets envoy_server_state only when it flushes statistics, every 5 seconds unless its
-// bootstrap says otherwise, and until then it is 0, which is LIVE: workers_started is set when it is LIVE, at once.
+// bootstrap says otherwise: until then it is 0, which is LIVE, or what it was before. workers_started is set when it is LIVE, at once.
 func (s Scrape) State() string {
 	n, ok := s.number("envoy_server_state")
 	if !ok || n < 0 || int(n) >= len(States) {
 		return ""
 	}
-	if started, told := s.number("envoy_listener_manager_workers_started"); n == 0 && told && started == 0 {
+	switch started, told := s.number("envoy_listener_manager_workers_started"); {
+	case told && started == 0 && n == 0:
 		return "not LIVE yet"
+	case told && started == 1 && n > 1:
+		return States[0]
 	}
 	return States[int(n)]
 }

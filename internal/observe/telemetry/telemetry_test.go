@@ -82,6 +82,12 @@ func TestParseMalformed(t *testing.T) {
 	if len(s.Series) != 3 || len(s.Problems) != 0 {
 		t.Errorf("%+v", s)
 	}
+	// A name may be any text.
+	var out strings.Builder
+	evil := Parse([]byte("{\"evil\x1b[31m\"} 1\n"))
+	if err := Single(evil, true).Print(&out); err != nil || len(evil.Series) != 1 || strings.Contains(out.String(), "\x1b") {
+		t.Errorf("%v %+v %q", err, evil, out.String())
+	}
 	// Many mistakes take no longer than their number.
 	if s := Parse([]byte("# TYPE a counter\n" + strings.Repeat("a{ 1\na{x=\"1\"} 1\n", 20000))); len(s.Problems) != 20000 || len(s.Series) != 1 {
 		t.Errorf("%d problems, %d series", len(s.Problems), len(s.Series))
@@ -93,6 +99,17 @@ func TestCompareAndJudge(t *testing.T) {
 	last := Parse([]byte(exposition + "# TYPE other gauge\nother 1\n# TYPE envoy_server_memory_allocated gauge\nenvoy_server_memory_allocated 5\n"))
 	if first.State() != "not LIVE yet" {
 		t.Errorf("state %s before the workers are started", first.State())
+	}
+	for text, want := range map[string]string{ // the gauge of the state is as late as the flush
+		"envoy_server_state 3\nenvoy_listener_manager_workers_started 0\n": "INITIALIZING",
+		"envoy_server_state 3\nenvoy_listener_manager_workers_started 1\n": "LIVE",
+		"envoy_server_state 1\nenvoy_listener_manager_workers_started 1\n": "DRAINING",
+	} {
+		s := Parse([]byte(text))
+		wrong := slices.ContainsFunc(Judge(s), func(f Finding) bool { return f.Name == "envoy_server_state" && f.Wrong })
+		if s.State() != want || wrong != (want != "LIVE") {
+			t.Errorf("%q: %s, wrong: %v", text, s.State(), wrong)
+		}
 	}
 	var got []string
 	for _, c := range Compare(first, last, false) {

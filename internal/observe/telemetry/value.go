@@ -85,21 +85,21 @@ func (v Value) Quantile(q float64) float64 {
 // String is the value for people.
 func (v Value) String() string {
 	if !v.Distribution {
-		return plain(v.Number)
+		return written(v.Number)
 	}
 	if v.Count == 0 {
 		return "none"
 	}
-	text := fmt.Sprintf("%s, sum %s", plain(v.Count), plain(v.Sum))
+	text := fmt.Sprintf("%s, sum %s", written(v.Count), written(v.Sum))
 	for _, q := range []float64{0.5, 0.99} {
 		if x := v.Quantile(q); !math.IsNaN(x) && v.Count > 1 {
-			text += fmt.Sprintf(", p%g ~%s", q*100, plain(x))
+			text += fmt.Sprintf(", p%g ~%s", q*100, written(x))
 		}
 	}
 	return text
 }
 
-func plain(n float64) string {
+func written(n float64) string {
 	text := strconv.FormatFloat(n, 'f', -1, 64)
 	if whole, fraction, ok := strings.Cut(text, "."); ok && len(fraction) > 3 {
 		return whole + "." + fraction[:3]
