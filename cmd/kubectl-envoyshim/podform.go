@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/envoyshim/envoyshim/internal/command"
@@ -100,7 +101,7 @@ func (f *podForm) line(files local, read func(string) ([]byte, error)) (remoteLi
 			name, value, joined = word[:2], word[2:], true // -oFILE
 		}
 		known := []string{files.output, files.short, files.page, files.input, "--pid"}
-		if word[0] != '-' || ours[name] == nil && !slices.Contains(known, name) {
+		if !strings.HasPrefix(word, "-") || ours[name] == nil && !slices.Contains(known, name) {
 			l.args = append(l.args, word)
 			continue
 		}
@@ -124,9 +125,11 @@ func (f *podForm) line(files local, read func(string) ([]byte, error)) (remoteLi
 			l.input = content
 			l.args = append(l.args, name+"=/dev/stdin")
 		case "--pid":
-			if _, err := fmt.Sscan(value, &f.PID); err != nil {
-				return l, command.Usage("--pid=%s is no number", value)
+			pid, err := strconv.Atoi(value)
+			if err != nil || pid < 1 {
+				return l, command.Usage("--pid=%s: that is no process", value)
 			}
+			f.PID = pid
 		default:
 			*ours[name] = value
 		}

@@ -49,10 +49,14 @@ func TestPodFormsTakeTheirLineApart(t *testing.T) {
 			t.Errorf("%s: %+v, %v; pod %s, namespace %s, pid %d", c.line, got, err, form.Pod, form.Namespace, form.PID)
 		}
 	}
-	for line, want := range map[string]string{"--json -o": "-o needs a value", "--json --pid=x": "--pid=x is no number"} {
+	for line, want := range map[string]string{"--json -o": "-o needs a value", "--json --pid=x": "--pid=x: that is no process", "--pid 12x": "--pid=12x: that is no process"} {
 		form := podForm{Flags: strings.Fields(line)}
 		if _, err := form.line(files, read); err == nil || err.Error() != want {
 			t.Errorf("%s: %v", line, err)
 		}
+	}
+	empty := podForm{Flags: []string{"", "x"}}
+	if l, err := empty.line(files, read); err != nil || fmt.Sprintf("%q", l.args) != `["" "x"]` {
+		t.Errorf("%+v, %v", l, err)
 	}
 }
