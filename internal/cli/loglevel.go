@@ -12,6 +12,7 @@ import (
 
 	"github.com/envoyshim/envoyshim/internal/command"
 	"github.com/envoyshim/envoyshim/internal/observe/admin"
+	"github.com/envoyshim/envoyshim/internal/plain"
 	"github.com/envoyshim/envoyshim/launcher"
 )
 
@@ -125,7 +126,7 @@ func (c *loglevelCommand) tell(s *command.Streams, change admin.Change, before, 
 	t := s.Table()
 	fmt.Fprintln(t, "LOGGER\tBEFORE\tAFTER")
 	for _, l := range r.Changed {
-		fmt.Fprintf(t, "%s\t%s\t%s\n", l.Name, cmp.Or(l.Before, "-"), l.After)
+		fmt.Fprintf(t, "%s\t%s\t%s\n", plain.Text(l.Name), plain.Text(cmp.Or(l.Before, "-")), plain.Text(l.After))
 	}
 	return t.Flush()
 }
@@ -138,7 +139,7 @@ func table(s *command.Streams, loggers []admin.Logger) error {
 	t := s.Table()
 	fmt.Fprintln(t, "LOGGER\tLEVEL")
 	for _, l := range loggers {
-		fmt.Fprintf(t, "%s\t%s\n", l.Name, l.Level)
+		fmt.Fprintf(t, "%s\t%s\n", plain.Text(l.Name), plain.Text(l.Level))
 	}
 	return t.Flush()
 }

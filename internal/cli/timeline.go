@@ -68,16 +68,18 @@ func (c *timelineCommand) Run(s *command.Streams) error {
 		case <-child.Ended():
 			s.Status = child.ExitStatus()
 		default:
-			if !c.LeaveRunning {
+			if err != nil || !c.LeaveRunning {
 				child.End()
 			}
 		}
 	}
-	if err == nil && c.Log != "" { // Envoy has written all of it when it has ended
-		r.Log, err = xdsLog(string(c.Log), s.In)
-	}
 	if err != nil {
 		return err
+	}
+	if c.Log != "" { // Envoy has written all of it when it has ended
+		if r.Log, err = xdsLog(string(c.Log), s.In); err != nil {
+			r.Notes = append(r.Notes, fmt.Sprintf("Envoy's log is not read to its end: %v", err))
+		}
 	}
 	line, err := timeline.Assemble(r)
 	if err != nil {
@@ -212,7 +214,7 @@ func xdsLog(name string, in io.Reader) (all []admin.XDSEvent, err error) {
 		if err == io.EOF {
 			return all, nil
 		} else if err != nil {
-			return nil, fmt.Errorf("read %s: %w", name, err)
+			return all, fmt.Errorf("read %s: %w", name, err)
 		}
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"text/tabwriter"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/envoyshim/envoyshim/internal/plain"
 )
 
 // Streams are what a command talks to.
@@ -133,7 +135,7 @@ func (l Line) misused(s *Streams, err error, ctx *kong.Context) int {
 }
 
 func (l Line) fail(s *Streams, err error, status int) int {
-	fmt.Fprintf(s.Err, "envoyshim: %s\n", strings.ReplaceAll(err.Error(), "\n", " "))
+	fmt.Fprintf(s.Err, "envoyshim: %s\n", plain.Text(err.Error()))
 	return status
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/envoyshim/envoyshim/internal/carried"
+	"github.com/envoyshim/envoyshim/internal/group"
 	"github.com/envoyshim/envoyshim/internal/procfs"
 )
 
@@ -40,6 +41,7 @@ func Start(pid int, address string) (*Client, error) {
 	defer program.Close()
 	c := &Client{pid: pid, address: address, waiting: map[int]chan Reply{}}
 	c.cmd = &exec.Cmd{Path: carried.Path(program), Args: []string{Name}, Env: append(os.Environ(), "GOMAXPROCS=2"), Stderr: os.Stderr}
+	group.Lead(c.cmd) // what is asked at the end, after Ctrl-C, is answered still
 	if c.in, err = c.cmd.StdinPipe(); err != nil {
 		return nil, err
 	}

@@ -63,14 +63,14 @@ func (p *port) serverInfo(ctx context.Context) (*serverInfo, error) {
 func configured(pid int) string {
 	args := procfs.Args(pid)
 	if path := option(args, "--admin-address-path"); path != "" {
-		if written, err := os.ReadFile(seenBy(pid, path)); err == nil {
-			return usable(strings.TrimSpace(string(written)))
+		if written := contents(seenBy(pid, path)); written != "" {
+			return usable(strings.TrimSpace(written))
 		}
 	}
 	// --config-yaml is merged over the file.
 	var found string
-	file, _ := os.ReadFile(seenBy(pid, cmp.Or(option(args, "-c"), option(args, "--config-path"))))
-	for _, text := range []string{string(file), option(args, "--config-yaml")} {
+	file := contents(seenBy(pid, cmp.Or(option(args, "-c"), option(args, "--config-path"))))
+	for _, text := range []string{file, option(args, "--config-yaml")} {
 		var bootstrap struct {
 			Admin struct {
 				Address address `json:"address"`
@@ -81,6 +81,15 @@ func configured(pid int) string {
 		}
 	}
 	return usable(found)
+}
+
+// contents are a file's, or "". A pipe, as /dev/stdin may be, is not for others to read: it would be waited for.
+func contents(path string) string {
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+		return ""
+	}
+	text, _ := os.ReadFile(path)
+	return string(text)
 }
 
 // usable is an address to connect to: a listener on all addresses is reached by loopback. "" when the kernel is to choose the port.

@@ -68,6 +68,9 @@ func same(a, b string) bool {
 	return err1 == nil && err2 == nil && os.SameFile(one, other)
 }
 
+// largest bounds an answer, which is in memory as a whole. The configuration of a large mesh has some 100 MB.
+const largest = 512 << 20
+
 // ask asks for a path, and reads the answer with read as long as it is Envoy's. An answer of another status than 200 is read, too. Each time it is by a
 // connection of its own: package http's client with its pool of them, and HTTP/2, would add 0.3 MB to what is carried.
 func (p *port) ask(ctx context.Context, method, path string, read func(status int, body io.Reader) error) error {
@@ -96,7 +99,7 @@ func (p *port) ask(ctx context.Context, method, path string, read func(status in
 	if server := answer.Header.Get("Server"); server != "envoy" {
 		return fmt.Errorf("ask %s: that is no Envoy's admin port: the server calls itself %q", p.address, server)
 	}
-	if err := read(answer.StatusCode, answer.Body); err != nil {
+	if err := read(answer.StatusCode, io.LimitReader(answer.Body, largest)); err != nil {
 		return p.explain(fmt.Errorf("read %s: %w", path, err))
 	}
 	return nil
