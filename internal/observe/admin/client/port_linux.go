@@ -91,7 +91,7 @@ func (p *port) ask(ctx context.Context, method, path string, read func(status in
 	if err := request.Write(conn); err != nil {
 		return p.explain(err)
 	}
-	answer, err := http.ReadResponse(bufio.NewReader(conn), request)
+	answer, err := http.ReadResponse(bufio.NewReader(io.LimitReader(conn, largest)), request)
 	if err != nil {
 		return p.explain(err)
 	}
@@ -99,7 +99,7 @@ func (p *port) ask(ctx context.Context, method, path string, read func(status in
 	if server := answer.Header.Get("Server"); server != "envoy" {
 		return fmt.Errorf("ask %s: that is no Envoy's admin port: the server calls itself %q", p.address, server)
 	}
-	if err := read(answer.StatusCode, io.LimitReader(answer.Body, largest)); err != nil {
+	if err := read(answer.StatusCode, answer.Body); err != nil {
 		return p.explain(fmt.Errorf("read %s: %w", path, err))
 	}
 	return nil
