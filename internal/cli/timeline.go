@@ -144,6 +144,7 @@ func (c *timelineCommand) watch(s *command.Streams) (*timeline.Record, error) {
 			fmt.Fprintf(s.Err, "%s is not called envoy, so nothing tells when its start is complete: watching until it ends; Ctrl-C, or --for, ends that\n", st.Exe)
 		}
 	}
+	r.Since = time.Now()
 	if st.State == launcher.Held {
 		if err := c.release(st, timeline.Order(info.Interp != "" && !info.Go), &w); err != nil {
 			return nil, err

@@ -45,7 +45,9 @@ func (a *assembly) administered() {
 	if a.line.State == "" {
 		a.line.State = string(last.State)
 	}
-	// What was so at the first look can have been so for ever, unless the tracer has seen what must come before it.
+	// What was so at the first look can have been so for ever, unless the tracer has seen what must come before it, or it was released by the watch.
+	released, isReleased := a.first(Released)
+	isReleased = isReleased && released.at >= a.elapsed(a.Since)
 	for _, p := range []struct {
 		kind   Kind
 		after  Kind
@@ -63,8 +65,11 @@ func (a *assembly) administered() {
 		since, at, sawFirst, ok := a.becomes(p.is)
 		before, known := a.first(p.after)
 		switch {
-		case ok || sawFirst && (known && before.Source == Kernel || len(a.Stops) > 0): // one that stands still cannot be looked at
+		case ok || sawFirst && (known && before.Source == Kernel || isReleased || len(a.Stops) > 0): // one that stands still cannot be looked at
 			a.between(p.kind, "", Admin, p.detail, since, at)
+			if isReleased {
+				a.notBefore(p.kind, released.at)
+			}
 			if known && before.Source == Kernel {
 				a.notBefore(p.kind, before.at)
 			}

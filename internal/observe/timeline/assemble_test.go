@@ -277,6 +277,19 @@ LIVE 97.0 ms (-9.0 ms)
 note: stops by a debugger were looked for every 10.0 ms: what was shorter, and runs that were shorter, are not seen
 note: the start was not watched by the tracer: the loader, main, sockets and threads are not known
 `},
+		{"released without a trace, and LIVE before the first look", but(func(r *Record) {
+			r.Events, r.Received, r.Since = nil, nil, at(hold-1)
+			r.History = []Transition{happened(0, "exec", ""), happened(3, "held", ""), happened(hold, "resumed", "envoyshim timeline")}
+			r.Snapshots = r.Snapshots[4:]
+			r.Snapshots[0].XDS = nil
+		}), `exec 0.0 ms
+held 0.0 ms apart 2.00 s
+released 0.0 ms
+admin answers 112.0 ms (-112.0 ms)
+workers started 112.0 ms (-112.0 ms)
+LIVE 112.0 ms (-112.0 ms)
+note: the start was not watched by the tracer: the loader, main, sockets and threads are not known
+`},
 		{"a debugger before the watch", but(func(r *Record) {
 			r.History = []Transition{happened(0, "exec", ""), happened(3, "held", ""), {Time: at(500).Round(0), What: "attached", By: "lldb", Client: "127.0.0.1:9"},
 				happened(1500, "detached", "lost"), happened(1501, "held", ""), happened(hold-1, "attached", "trace"), happened(hold, "resumed", "trace")}

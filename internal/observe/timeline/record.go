@@ -15,7 +15,7 @@ type Record struct {
 	Args    []string
 	BuildID string
 
-	Since     time.Time       // the begin of the watch
+	Since     time.Time       // the begin of the watch, before it releases a process on hold
 	Started   time.Time       // of the process, from /proc: a clock tick's precision; the exec may have been later
 	History   []Transition    // the supervisor's; empty without one
 	Events    []observe.Event // the tracer's; empty when the start was not watched

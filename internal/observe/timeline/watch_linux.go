@@ -52,11 +52,12 @@ const (
 	lastTime = 5 * time.Second
 )
 
-// Run watches until ctx is done, the process ends, or, with ToLive, the start is complete. What it has seen is added to what r has.
+// Run watches until ctx is done, the process ends, or, with ToLive, the start is complete. What it has seen is added to what r has,
+// of which Since is taken before the process is released.
 func (w *Watch) Run(ctx context.Context, r *Record) {
 	ctx, done := context.WithCancel(ctx)
 	defer done()
-	w.record, r.Since, w.live = r, time.Now(), make(chan struct{})
+	w.record, w.live = r, make(chan struct{})
 	ended := make(chan struct{})
 	if w.Events != nil {
 		go func() {
