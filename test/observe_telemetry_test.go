@@ -86,11 +86,8 @@ func TestTelemetryOfAStart(t *testing.T) {
 	live.err.await(t, "waiting: nobody answers at ")
 	run(t, cli(t), "resume", "--pid", fmt.Sprint(s.pid()))
 	_, n = w.out.metrics(t, n, "reached")
-	e, n = w.out.metrics(t, n, "state")
-	if e.Text != "LIVE" { // it may be so at the first answer
-		if e, n = w.out.metrics(t, n, "state"); e.Text != "LIVE" {
-			t.Errorf("state %s", e.Text)
-		}
+	for e.Text != "LIVE" {
+		e, n = w.out.metrics(t, n, "state")
 	}
 	ready, _ := runAny(t, "curl", "-s", url+"/ready")
 	contains(t, ready, "LIVE")
@@ -136,11 +133,16 @@ func TestTelemetryOfAStart(t *testing.T) {
 	again := start(t, nil, append([]string{realEnvoy(t)}, argv...)...)
 	_, n = w.out.metrics(t, n, "reached")
 	_, n = w.out.metrics(t, n, "restart")
-	_, n = w.out.metrics(t, n, "state")
+	for e.Text = ""; e.Text != "LIVE"; {
+		e, n = w.out.metrics(t, n, "state")
+	}
 
 	// A debugger stops it: it takes connections, and answers none. That is no end.
 	must(t, unix.Kill(again.pid(), unix.SIGSTOP))
+	e, n = w.out.metrics(t, n, "waiting")
+	contains(t, e.Text, "does not answer: is Envoy stopped?")
 	must(t, unix.Kill(again.pid(), unix.SIGCONT))
+	_, n = w.out.metrics(t, n, "reached")
 	must(t, unix.Kill(w.pid(), unix.SIGINT))
 	e, _ = w.out.metrics(t, n, "report")
 	if st := w.status(); st.ExitStatus() != 0 || len(e.Findings) == 0 {

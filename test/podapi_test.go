@@ -31,14 +31,14 @@ import (
 // podAPI is an API server that knows one pod, web-0, which is a real pilot-agent in its namespaces. What it says of the pod is made up; exec and
 // port-forward are served by the code that containerd serves them by, by SPDY only.
 type podAPI struct {
-	t         testing.TB
-	agent     *agent
-	env       []string // of the container
-	config    string   // a kubeconfig
-	forbidden string   // the subresource that the user may not use
+	t      testing.TB
+	agent  *agent
+	env    []string // of the container
+	config string   // a kubeconfig
 
-	mu   sync.Mutex
-	used []string // subresources
+	mu        sync.Mutex
+	forbidden string   // the subresource that the user may not use
+	used      []string // subresources
 }
 
 func init() { klog.SetLogger(logr.Discard()) } // the streams' servers log each refused connection
@@ -70,6 +70,7 @@ func (p *podAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	p.mu.Lock()
 	p.used = append(p.used, strings.TrimPrefix(what, "/"))
+	forbidden := p.forbidden
 	p.mu.Unlock()
 	switch {
 	case !ok:
@@ -77,8 +78,8 @@ func (p *podAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case what == "":
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(p.pod())
-	case what == "/"+p.forbidden:
-		status(http.StatusForbidden, "Forbidden", fmt.Sprintf(`pods "web-0" is forbidden: User "test" cannot create resource "pods/%s" in API group "" in the namespace "demo"`, p.forbidden))
+	case what == "/"+forbidden:
+		status(http.StatusForbidden, "Forbidden", fmt.Sprintf(`pods "web-0" is forbidden: User "test" cannot create resource "pods/%s" in API group "" in the namespace "demo"`, forbidden))
 	case strings.EqualFold(r.Header.Get("Upgrade"), "websocket"):
 		http.Error(w, "no such protocol here", http.StatusForbidden)
 	case what == "/exec":
@@ -210,11 +211,15 @@ func TestTelemetryOfAPod(t *testing.T) {
 	contains(t, api.plugin("telemetry", "web-0", "--port", "15090").result().stdout, "envoy_listener_manager_workers_started", "1")
 	contains(t, api.plugin("telemetry", "web-0", "--port", "15020").result().stdout, "envoy_listener_manager_workers_started", "1")
 
+	api.mu.Lock()
 	api.forbidden = "portforward"
+	api.mu.Unlock()
 	contains(t, api.plugin("telemetry", "web-0").result().stdout, "envoy_listener_manager_workers_started", "1")
+	api.mu.Lock()
 	if !slices.Contains(api.used, "exec") {
 		t.Errorf("used %v", api.used)
 	}
+	api.mu.Unlock()
 	r = api.plugin("telemetry", "web-0", "--via", "port-forward").result()
 	contains(t, r.stderr, `cannot create resource "pods/portforward"`, "ask for a Role that allows it")
 }
