@@ -30,7 +30,7 @@ type Metrics struct {
 	Target    Target
 	Container string // "" chooses
 	Via       string // "port-forward", "exec", or "": the first, and where that is forbidden the other
-	Port      int    // 0 tries Istio's
+	Port      int    // 0: Envoy's admin port, then Istio's
 	Path      string
 }
 
