@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/envoyshim/envoyshim/internal/observe/timeline"
 )
 
@@ -315,6 +317,11 @@ func TestTimelineUnderADebugger(t *testing.T) {
 		return n
 	}
 	eventually(t, "the client for the admin port is there", func() bool { return len(children(t, p.pid())) > 0 })
+	own, err := unix.Getpgid(p.pid())
+	must(t, err)
+	if group, err := unix.Getpgid(children(t, p.pid())[0]); err != nil || group == own {
+		t.Errorf("%v: Ctrl-C would end what asks the admin port before it has asked for the last time", err)
+	}
 	for range 2 {
 		before := reads()
 		eventually(t, "it has looked", func() bool { return reads() > before+20 })
@@ -372,7 +379,8 @@ func TestTimelineOfOtherPrograms(t *testing.T) {
 			contains(t, p.err.String(), "is not called envoy")
 		})
 	}
-	line, _ := timelineOf(t, 0, cli(t), "timeline", "--json", "--for", "10m", "--", "/bin/true")
+	line, _ := timelineOf(t, 0, cli(t), "timeline", "--json", "--for", "10m", "--log", "/nowhere", "--", "/bin/true")
+	contains(t, strings.Join(line.Notes, "\n"), "Envoy's log is not read to its end: open /nowhere: no such file or directory")
 	inOrder(t, line, "exec", "held", "released", "loader-done", "main", "exit")
 }
 

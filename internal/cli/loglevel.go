@@ -109,7 +109,7 @@ func (c *loglevelCommand) tell(s *command.Streams, change admin.Change, before, 
 		return s.JSON(r)
 	}
 	for _, line := range after.Unmatched(change) {
-		fmt.Fprintln(s.Err, line)
+		fmt.Fprintln(s.Err, plain.Text(line))
 	}
 	if after.FineGrain {
 		fmt.Fprintln(s.Err, "the fine-grain logger is on: these are all its patterns now, the first that fits a file counts")

@@ -209,7 +209,7 @@ func xdsLog(name string, in io.Reader) (all []admin.XDSEvent, err error) {
 		line, err := lines.ReadString('\n')
 		if e, ok := admin.ParseXDSLine(line); ok {
 			all = append(all, e)
-		} else if n := len(all) - 1; n >= 0 && all[n].Kind == admin.XDSRejected && !logLine.MatchString(line) {
+		} else if n := len(all) - 1; n >= 0 && all[n].Kind == admin.XDSRejected && len(all[n].Details) < longestReason && !logLine.MatchString(line) {
 			all[n].Details += "\n" + line // the reason has several lines
 		}
 		if err == io.EOF {
@@ -219,6 +219,9 @@ func xdsLog(name string, in io.Reader) (all []admin.XDSEvent, err error) {
 		}
 	}
 }
+
+// longestReason is where the lines behind a rejection are taken for its reason no more, bytes: of another format all that follow seem to be of it.
+const longestReason = 4 << 10
 
 // logLine is how Envoy's lines begin, by its own format and by Istio's.
 var logLine = regexp.MustCompile(`^\[?\d{4}-\d\d-\d\d[ T]`)

@@ -24,6 +24,9 @@ type port struct {
 	address string
 }
 
+// dialer tries one address after another: at once would be in other threads, and so in the wrong namespace.
+var dialer = net.Dialer{FallbackDelay: -1}
+
 // dial connects, from a thread of its own in the namespace, which ends then: a thread that was locked is not used again.
 func (p *port) dial(ctx context.Context) (net.Conn, error) {
 	network, address := "tcp", p.address
@@ -35,7 +38,7 @@ func (p *port) dial(ctx context.Context) (net.Conn, error) {
 	}
 	namespace := fmt.Sprintf("/proc/%d/ns/net", p.pid)
 	if p.pid == 0 || same(namespace, "/proc/self/ns/net") {
-		return (&net.Dialer{}).DialContext(ctx, network, address)
+		return dialer.DialContext(ctx, network, address)
 	}
 	type dialled struct {
 		conn net.Conn
@@ -54,7 +57,7 @@ func (p *port) dial(ctx context.Context) (net.Conn, error) {
 		}
 		var conn net.Conn
 		if err == nil {
-			conn, err = (&net.Dialer{}).DialContext(ctx, network, address)
+			conn, err = dialer.DialContext(ctx, network, address)
 		}
 		done <- dialled{conn, err}
 	}()
