@@ -46,6 +46,9 @@ const (
 	// seldom bounds the time between two looks from above. It is a share of what has passed: no event tells what Envoy thinks of itself.
 	seldom = time.Second
 	share  = 20
+	// sparing is how much longer than Envoy's main thread writes all of its configuration it is left alone then: in a large mesh that takes seconds,
+	// and the counters never rest.
+	sparing = 4
 	// agentTime is how long pilot-agent may take to be ready when Envoy is LIVE: it looks at Envoy only now and then itself.
 	agentTime = 10 * time.Second
 	// lastTime bounds what is waited for at the end: the end of the trace, a last answer of the admin port.
@@ -162,7 +165,8 @@ func (w *Watch) pause(ctx context.Context, debugged bool) {
 // askAdmin asks until Envoy is LIVE, if that is what is waited for, and reports that.
 func (w *Watch) askAdmin(ctx context.Context) bool {
 	var before admin.Snapshot
-	told := false
+	told, owed := false, false
+	var next time.Time // all is not asked for before
 	for ctx.Err() == nil {
 		asked := time.Now()
 		now, err := w.Admin.Glance(ctx)
@@ -176,13 +180,15 @@ func (w *Watch) askAdmin(ctx context.Context) bool {
 		live := now.State == admin.Live && now.Workers
 		if changed(before, now) || len(w.record.Snapshots) == 0 {
 			w.answered(asked, now, false)
-			if now.Reachable {
-				w.askAll(ctx)
-			}
+			owed = now.Reachable
 		} else {
 			w.record.Snapshots[len(w.record.Snapshots)-1].Asked = asked
 		}
 		before = now
+		if asked = time.Now(); owed && (asked.After(next) || live && !told) {
+			w.askAll(ctx)
+			owed, next = false, time.Now().Add(sparing*time.Since(asked))
+		}
 		if live && !told {
 			close(w.live)
 			told = true
