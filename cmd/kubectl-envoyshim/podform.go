@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -35,9 +37,10 @@ type remoteLine struct {
 	args   []string
 	input  []byte
 	output string // the file for its standard output; "" or - is this one's
+	page   string // likewise, of what is written as a whole, or not at all
 }
 
-// run runs a command in the pod. Ctrl-C ends it there, and its last words still come.
+// run runs a command in the pod. The first Ctrl-C ends it there, and its last words still come; the second one ends this program.
 func (f *podForm) run(s *command.Streams, verb string, files local) error {
 	f.Flags = asTyped(f.Flags, os.Args)
 	line, err := f.line(files, os.ReadFile)
@@ -46,6 +49,7 @@ func (f *podForm) run(s *command.Streams, verb string, files local) error {
 	}
 	ctx, stop := interruptible()
 	defer stop()
+	context.AfterFunc(ctx, stop)
 	cluster, found, err := f.look(ctx, f.Pod)
 	if err != nil {
 		return err
@@ -61,7 +65,11 @@ func (f *podForm) run(s *command.Streams, verb string, files local) error {
 		line.args = append([]string{fmt.Sprintf("--pid=%d", f.PID)}, line.args...)
 	}
 	out := s.Out
-	if line.output != "" && line.output != "-" {
+	var page bytes.Buffer
+	switch {
+	case line.page != "":
+		out = &page
+	case line.output != "" && line.output != "-":
 		file := &lateFile{path: line.output}
 		defer file.Close()
 		out = file
@@ -70,6 +78,9 @@ func (f *podForm) run(s *command.Streams, verb string, files local) error {
 	if failed := (*kube.Failed)(nil); errors.As(err, &failed) {
 		s.Status = failed.Status // its words have come already
 		return nil
+	}
+	if err == nil && line.page != "" {
+		return writeOut(s, line.page, page.Bytes())
 	}
 	return err
 }
@@ -115,7 +126,7 @@ func (f *podForm) line(files local, read func(string) ([]byte, error)) (remoteLi
 		case files.output, files.short:
 			l.output = value
 		case files.page:
-			l.output = value
+			l.page = value
 			l.args = append(l.args, name+"=-")
 		case files.input:
 			content, err := read(value)

@@ -17,6 +17,7 @@ func TestPodFormsTakeTheirLineApart(t *testing.T) {
 		line      string
 		args      string
 		output    string
+		page      string
 		input     string
 		namespace string
 		pid       int
@@ -28,7 +29,7 @@ func TestPodFormsTakeTheirLineApart(t *testing.T) {
 		{line: "web-0 --preset listeners -ofile --json", args: "--preset listeners --json", output: "file"},
 		{line: "web-0 -o file --for 3s -ndemo", args: "--for 3s", output: "file", namespace: "demo"},
 		{line: "web-0 --output=- --namespace=demo", output: "-", namespace: "demo"},
-		{line: "web-0 --html page.html --with old.json", args: "--html=- --with=/dev/stdin", output: "page.html", input: "content of old.json"},
+		{line: "web-0 --html page.html --with old.json", args: "--html=- --with=/dev/stdin", page: "page.html", input: "content of old.json"},
 		{line: "web-0 --json --with=old.json", args: "--json --with=/dev/stdin", input: "content of old.json"},
 		{line: "web-0 trace info config=debug", args: "trace info config=debug"},
 		{line: "web-0 --at x -- -o y", args: "--at x -- -o y"},
@@ -44,7 +45,7 @@ func TestPodFormsTakeTheirLineApart(t *testing.T) {
 		}
 		form.Flags = asTyped(form.Flags, strings.Fields(c.line))
 		got, err := form.line(files, read)
-		want := remoteLine{args: strings.Fields(c.args), output: c.output, input: []byte(c.input)}
+		want := remoteLine{args: strings.Fields(c.args), output: c.output, page: c.page, input: []byte(c.input)}
 		if fmt.Sprint(got) != fmt.Sprint(want) || err != nil || form.Pod != "web-0" || form.Namespace != c.namespace || form.PID != c.pid {
 			t.Errorf("%s: %+v, %v; pod %s, namespace %s, pid %d", c.line, got, err, form.Pod, form.Namespace, form.PID)
 		}
