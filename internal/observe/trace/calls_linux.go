@@ -176,11 +176,11 @@ func (t *tracer) removeUnawaited() {
 // result is what a function has returned, with errno where it is known.
 func (t *tracer) result(s *site, value uint64, regs []uint64) string {
 	if s.signature == nil {
-		return plain(value)
+		return untyped(value)
 	}
 	if s.signature.wide {
 		if int64(value) != -1 {
-			return plain(value)
+			return untyped(value)
 		}
 	} else if int32(value) != -1 {
 		return strconv.Itoa(int(int32(value)))
@@ -192,8 +192,8 @@ func (t *tracer) result(s *site, value uint64, regs []uint64) string {
 	return "-1"
 }
 
-// plain is a value of a type that is not known: a small number, also a negative one of 32 bits, or hex.
-func plain(value uint64) string {
+// untyped is a value of a type that is not known: a small number, also a negative one of 32 bits, or hex.
+func untyped(value uint64) string {
 	switch {
 	case value>>32 == 0:
 		return strconv.Itoa(int(int32(value)))

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/envoyshim/envoyshim/internal/observe"
+	"github.com/envoyshim/envoyshim/internal/plain"
 )
 
 // text is the form for people.
@@ -32,7 +33,7 @@ func Text(out io.Writer) Writer { return &text{out: bufio.NewWriter(out), hits: 
 
 func (w *text) Note(line string) error {
 	w.printHeld("")
-	fmt.Fprintf(w.out, "# %s\n", line)
+	fmt.Fprintf(w.out, "# %s\n", plain.Text(line))
 	return w.out.Flush()
 }
 
@@ -70,7 +71,7 @@ func (w *text) Event(e observe.Event) error {
 	case observe.ThreadEnd:
 		w.line(e, "ends")
 	case observe.Unresolved:
-		fmt.Fprintf(w.out, "# %s: %s\n", e.Point, e.Text)
+		fmt.Fprintf(w.out, "# %s\n", plain.Text(e.Point+": "+e.Text))
 	case observe.Exit:
 		w.line(e, e.Result)
 	case observe.End:
@@ -109,14 +110,14 @@ func (w *text) begin(e observe.Event) {
 	if e.Text != "" {
 		what += ", by " + e.Text
 	}
-	fmt.Fprintf(w.out, "%s\n#%9s  %7s  %-15s\n", what, "ms", "thread", "its name")
+	fmt.Fprintf(w.out, "%s\n#%9s  %7s  %-15s\n", plain.Text(what), "ms", "thread", "its name")
 }
 
 // line is one of the trace.
 func (w *text) line(e observe.Event, what string) {
-	fmt.Fprintf(w.out, "%10.3f  %7d  %-15s  %s\n", float64(e.Time)/1e6, e.TID, e.Thread, what)
+	fmt.Fprintf(w.out, "%10.3f  %7d  %-15s  %s\n", float64(e.Time)/1e6, e.TID, plain.Text(e.Thread), plain.Text(what))
 	for i, f := range e.Frames {
-		fmt.Fprintf(w.out, "%37s  #%d %s\n", "", i, FrameText(f))
+		fmt.Fprintf(w.out, "%37s  #%d %s\n", "", i, plain.Text(FrameText(f)))
 	}
 }
 
@@ -198,6 +199,6 @@ func (w *text) Close() error {
 	if w.missing > 0 {
 		s += fmt.Sprintf("; %d events are missing: they came faster than they were read", w.missing)
 	}
-	fmt.Fprintln(w.out, s)
+	fmt.Fprintln(w.out, plain.Text(s))
 	return w.out.Flush()
 }

@@ -67,6 +67,28 @@ func TestText(t *testing.T) {
 	}
 }
 
+// A program chooses the names of its threads, files and arguments: none of them moves the cursor.
+func TestTextOfEvilNames(t *testing.T) {
+	const evil = "\x1b[31m\n"
+	var out bytes.Buffer
+	w := trace.Text(&out)
+	for _, e := range []observe.Event{
+		{Kind: observe.Begin, Exe: evil},
+		{Kind: observe.Call, Thread: evil, Point: evil, Function: evil, Args: []observe.Arg{{Name: "path", Value: evil}}, Frames: []observe.Frame{{File: evil, Function: evil}}},
+		{Kind: observe.Unresolved, Point: evil, Text: evil},
+	} {
+		if err := w.Event(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if text := out.String(); strings.Contains(text, "\x1b") || strings.Count(text, "\n") != 6 {
+		t.Errorf("%q", text)
+	}
+}
+
 // What the format asks of each phase: the fields that must be there, and those that may be.
 var phases = map[string]struct{ must, may []string }{
 	"M": {[]string{"name", "ph", "pid", "tid", "ts", "args"}, nil},
