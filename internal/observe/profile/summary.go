@@ -9,6 +9,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/envoyshim/envoyshim/internal/plain"
 )
 
 // A Summary is a Profile for a terminal.
@@ -108,16 +110,16 @@ func (s Summary) Write(w io.Writer) error {
 	case s.CPU > 0 || s.Type == CPU:
 		fmt.Fprintf(w, "%s on a CPU", s.CPU.Round(time.Millisecond))
 	case s.Type.Unit == CPU.Unit:
-		fmt.Fprintf(w, "%s of %s", time.Duration(s.Total).Round(time.Millisecond), s.Type.Type)
+		fmt.Fprintf(w, "%s of %s", time.Duration(s.Total).Round(time.Millisecond), plain.Text(s.Type.Type))
 	default:
-		fmt.Fprintf(w, "%d %s", s.Total, s.Type.Type)
+		fmt.Fprintf(w, "%d %s", s.Total, plain.Text(s.Type.Type))
 	}
 	if s.OffCPU > 0 {
 		fmt.Fprintf(w, ", %s off", s.OffCPU.Round(time.Millisecond))
 	}
 	fmt.Fprintln(w)
 	for _, c := range s.Comments {
-		fmt.Fprintln(w, "#", c)
+		fmt.Fprintln(w, "#", plain.Text(c))
 	}
 	if len(s.Top) == 0 {
 		return nil
@@ -125,7 +127,7 @@ func (s Summary) Write(w io.Writer) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "SELF\tTOTAL\tFUNCTION\tFILE")
 	for _, f := range s.Top {
-		fmt.Fprintf(table, "%5.1f%%\t%5.1f%%\t%s\t%s\n", 100*f.Flat, 100*f.Total, cut(f.Function), f.File)
+		fmt.Fprintf(table, "%5.1f%%\t%5.1f%%\t%s\t%s\n", 100*f.Flat, 100*f.Total, plain.Text(cut(f.Function)), plain.Text(f.File))
 	}
 	return table.Flush()
 }
