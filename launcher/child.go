@@ -19,7 +19,7 @@ import (
 	"github.com/envoyshim/envoyshim/internal/procfs"
 )
 
-// A Child is an ELF that a command has started, with the command's standard streams, environment and process group. Signals that end the command reach it,
+// A Child is an ELF that a command has started, with the command's standard input and error, environment and process group. Signals that end the command reach it,
 // too. What a terminal sends has reached it already, since it goes to the whole group.
 type Child struct {
 	PID int
@@ -37,13 +37,13 @@ const childTime = 10 * time.Second
 
 // StartHeld starts an ELF as a child of this process, and returns when that is held before its first instruction, in mode debug at a port of its own. env
 // is the child's environment; nil: that of this process. Until somebody lets it run it does so by itself when this process ends, however that
-// comes. The log of its supervisor tells errors only.
+// comes. What it writes to its standard output goes to standard error: the other is the command's own. The log of its supervisor tells errors only.
 //
 // It may be called once, by a process that does nothing else: it takes SIGINT, SIGTERM and SIGHUP for the child.
 func StartHeld(argv []string, env []string) (*Child, error) {
 	words := []string{"run", "--with-parent", strconv.Itoa(os.Getpid()), "--mode", string(Debug), "--listen", "127.0.0.1:0", "--on-failure", "exit", "--log-level", "error", "--"}
 	c := &Child{cmd: selfCommand(append(words, argv...)...), ended: make(chan struct{})}
-	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr, c.cmd.Env = os.Stdin, os.Stdout, os.Stderr, env
+	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr, c.cmd.Env = os.Stdin, os.Stderr, os.Stderr, env
 	if err := c.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", argv[0], err)
 	}
