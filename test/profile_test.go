@@ -129,9 +129,8 @@ func TestProfileFromTheFirstInstruction(t *testing.T) {
 			if status := p.status(); status.ExitStatus() != 0 {
 				t.Fatalf("exit status %d", status.ExitStatus())
 			}
-			p.out.end(t)
 			p.err.end(t)
-			said := p.out.String()
+			said := p.err.String()
 			got := opened(t, file)
 			tells(t, got, said)
 			commented(t, got, "by "+map[string]string{"perf": "perf_event_open", "ptrace": "ptrace"}[one.method], "from the first instruction")
@@ -384,8 +383,8 @@ func TestProfileWithLittleMemory(t *testing.T) {
 	if status := p.status(); status.ExitStatus() != 0 {
 		t.Fatalf("exit status %d", status.ExitStatus())
 	}
-	p.out.end(t)
-	tells(t, opened(t, file), p.out.String())
+	p.err.end(t)
+	tells(t, opened(t, file), p.err.String())
 	must(t, other.cmd.Process.Signal(os.Interrupt))
 	other.status()
 }
