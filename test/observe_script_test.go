@@ -20,6 +20,7 @@ import (
 
 	"github.com/envoyshim/envoyshim/internal/observe"
 	debugtrace "github.com/envoyshim/envoyshim/internal/observe/script"
+	"github.com/envoyshim/envoyshim/internal/procfs"
 )
 
 // tracers are the debuggers that trace; one gdb has no Python.
@@ -386,7 +387,8 @@ func TestScriptDebuggerKilled(t *testing.T) {
 func TestTraceByDebuggerKilled(t *testing.T) {
 	trace := start(t, nil, cli(t), "trace", "--json", "--with", "gdb", "--at", "work", "--", fixture(t, "bin/test/crowd"), "20", "0")
 	trace.out.await(t, `"call"`)
-	pid := children(t, trace.pid())[0]
+	both := children(t, trace.pid()) // gdb is the other
+	pid := both[slices.IndexFunc(both, func(pid int) bool { return procfs.Comm(pid) == "crowd" })]
 	endWithTest(t, pid)
 	must(t, trace.cmd.Process.Kill())
 	trace.status()
