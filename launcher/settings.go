@@ -318,7 +318,7 @@ func (c *checker) words(variable, value string) []string {
 func (c *checker) commandWords(command Mode, variable, value string, words []string) {
 	if i := slices.IndexFunc(words, isTarget); i >= 0 {
 		c.fail(variable, value, "allowed: all words of `envoyshim "+string(command)+"` but "+words[i]+", since the process is this one")
-	} else if err := CheckWords(string(command), words); err != nil {
+	} else if err := CheckWords(string(command), commandLine(command, words)); err != nil {
 		c.fail(variable, value, err.Error()+"; see `envoyshim "+string(command)+" --help`")
 	}
 }

@@ -26,6 +26,9 @@ type unattended struct {
 // keptFD is the descriptor by which the command finds the file for the profile.
 const keptFD = 3
 
+// keptPath is its name there.
+var keptPath = fmt.Sprintf("/proc/self/fd/%d", keptFD)
+
 // startUnattended starts the command. Without it nobody would let the process run.
 func (s *supervisor) startUnattended() {
 	u, err := s.newUnattended()
@@ -54,14 +57,13 @@ func (s *supervisor) newUnattended() (u *unattended, err error) {
 	if s.control == nil {
 		return nil, errors.New("it reaches the process by the control socket, which is not there")
 	}
-	words := append([]string{string(s.Mode), "--pid", strconv.Itoa(s.PID)}, s.Words...)
 	u = &unattended{done: make(chan struct{})}
 	if s.Mode == Profile && !namesOutput(s.Words) {
 		if u.kept, err = newMemfile("profile"); err != nil {
 			return nil, err
 		}
-		words = append(words, "-o", fmt.Sprintf("/proc/self/fd/%d", keptFD))
 	}
+	words := append([]string{string(s.Mode), "--pid", strconv.Itoa(s.PID)}, commandLine(s.Mode, s.Words)...)
 	u.cmd = selfCommand(words...)
 	u.cmd.Stdout, u.cmd.Stderr = os.Stderr, os.Stderr
 	if u.kept != nil {
@@ -84,6 +86,14 @@ func (s *supervisor) unattendedEnded(u *unattended) {
 	case u.err != nil && s.status.State != Exited:
 		s.event(s.log.Error(), evFailed).Msgf("envoyshim %s: %v", s.Mode, u.err)
 	}
+}
+
+// commandLine are the words that the command of a mode gets when the user has given those.
+func commandLine(mode Mode, words []string) []string {
+	if mode == Profile && !namesOutput(words) {
+		return append(slices.Clone(words), "-o", keptPath)
+	}
+	return words
 }
 
 // namesOutput reports words that say where the profile is to be written.

@@ -399,7 +399,7 @@ func TestModeTraceToTheEnd(t *testing.T) {
 // Whatever is wrong with the command, Envoy runs.
 func TestUnattendedFailsOpen(t *testing.T) {
 	t.Run("words", func(t *testing.T) {
-		for _, words := range []string{"--nonsense", "--pid 1", "--frames many", "--help", "'"} {
+		for _, words := range []string{"--nonsense", "--pid 1", "--frames many", "--preset foo", "-o /no/such/directory/trace", "--help", "'"} {
 			s := unattended(t, "trace", probe(t), []string{"ENVOYSHIM_TRACE_ARGS=" + words}, "exit", "7")
 			if status := s.status(); status.ExitStatus() != 7 {
 				t.Errorf("%s: ended with %v", words, status)
@@ -467,12 +467,14 @@ func TestUnattendedFailsOpen(t *testing.T) {
 		}
 		t.Error("it was never stopped in time")
 	})
-	t.Run("no file", func(t *testing.T) {
-		s := unattended(t, "profile", probe(t), []string{"ENVOYSHIM_PROFILE_ARGS=-o /no/such/directory/start.pb.gz --duration 1ms"}, "exit", "7")
-		if status := s.status(); status.ExitStatus() != 7 {
-			t.Errorf("ended with %v", status)
+	t.Run("words of profile", func(t *testing.T) {
+		for _, words := range []string{"-o /no/such/directory/start.pb.gz --duration 1ms", "--frequency 0", "--frequency 99999999"} {
+			s := unattended(t, "profile", probe(t), []string{"ENVOYSHIM_PROFILE_ARGS=" + words}, "exit", "7")
+			if status := s.status(); status.ExitStatus() != 7 {
+				t.Errorf("%s: ended with %v", words, status)
+			}
+			contains(t, s.event("failed").str("message"), "ENVOYSHIM_PROFILE_ARGS="+strconv.Quote(words)+": ", "; running envoy undebugged")
 		}
-		s.err.await(t, "/no/such/directory/start.pb.gz")
 	})
 }
 

@@ -121,6 +121,8 @@ func TestOutput(t *testing.T) {
 	const (
 		noneIs = " here; `envoyshim status` lists what there is\n"
 
+		noAdmin = `envoyshim: --admin: "foo" is no address of an admin port: HOST:PORT, as 127.0.0.1:15000, or the path of a Unix socket`
+
 		elsewhere = "; only this pid namespace is seen, which is not the node's (hostPID: true, or docker run --pid host)\n"
 	)
 	see := func(command string) string { return "; see " + strings.TrimSpace("envoyshim "+command) + " --help\n" }
@@ -190,6 +192,19 @@ func TestOutput(t *testing.T) {
 		{"timeline --with /no-such.json --pid 1", "", "envoyshim: open /no-such.json: no such file or directory\n", 1},
 		{"timeline --with /proc/self/comm --pid 1", "", "envoyshim: /proc/self/comm: no JSON at byte 1: invalid character 'e' looking for beginning of value; `envoyshim timeline --json` writes what is wanted\n", 1},
 		{"timeline --with /dev/null --pid 1", "", "envoyshim: /dev/null: no JSON at byte 0: unexpected end of JSON input; `envoyshim timeline --json` writes what is wanted\n", 1},
+
+		{"timeline --pid 1 --for=-1s", "", "envoyshim: --for: -1s is negative" + see("timeline"), 2},
+		{"timeline --pid 1 --admin foo", "", noAdmin + see("timeline"), 2},
+		{"loglevel --admin foo", "", noAdmin + see("loglevel"), 2},
+		{"profile --pid 1 -o - --admin foo", "", noAdmin + see("profile"), 2},
+		{"profile --pid 1 -o /no/such/p.pb.gz", "", "envoyshim: write /no/such/p.pb.gz: no such file or directory; - is standard output\n", 1},
+		{"trace --pid 1 --admin foo", "", noAdmin + see("trace"), 2},
+		{"trace --pid 1 --for 0s", "", "envoyshim: --for: 0s is no time to trace for" + see("trace"), 2},
+		{"trace --pid 1 --for=-5s", "", "envoyshim: --for: -5s is no time to trace for" + see("trace"), 2},
+		{"trace --pid 1 --json --format text", "", "envoyshim: --format and --json can't be used together" + see("trace"), 2},
+		{"trace --pid 1 --json --format trace-event", "", "envoyshim: --format and --json can't be used together" + see("trace"), 2},
+		{"trace --pid 1 --preset foo", "", `envoyshim: no preset is called "foo"; there are startup, syscalls, epoll, listeners` + see("trace"), 2},
+		{"trace --pid 1 -o /no/such/trace", "", "envoyshim: write /no/such/trace: no such file or directory; - is standard output\n", 1},
 
 		// The tests build it without what `make build` puts in.
 

@@ -35,6 +35,9 @@ func (c *loglevelCommand) Run(s *command.Streams) error {
 	if err != nil {
 		return command.Usage("%w", err)
 	}
+	if err := admin.CheckAddress(string(c.Admin)); err != nil {
+		return command.Usage("--admin: %w", err)
+	}
 	pid, err := c.process()
 	if err != nil {
 		return err

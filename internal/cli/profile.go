@@ -48,21 +48,20 @@ func (c *profileCommand) Help() string {
 }
 
 func (c *profileCommand) Run(s *command.Streams) error {
-	argv := c.Command
-	if len(argv) > 0 && argv[0] == "--" {
-		argv = argv[1:]
+	if len(c.Command) > 0 && c.Command[0] == "--" {
+		c.Command = c.Command[1:]
 	}
-	if err := c.check(argv); err != nil {
+	if err := c.Check(); err != nil {
 		return err
 	}
 	ctx, stop := untilStopped(false, s.In)
 	defer stop()
 	r := sample.Recording{PID: c.PID, Frequency: c.Frequency, Method: c.Method}
-	if len(argv) > 0 {
+	if len(c.Command) > 0 {
 		if c.stdout() {
 			os.Stdout = os.Stderr // the ELF's: only what is asked for goes to this one
 		}
-		child, err := launcher.StartHeld(argv, nil)
+		child, err := launcher.StartHeld(c.Command, nil)
 		if err != nil {
 			return err
 		}
@@ -110,9 +109,10 @@ func (c *profileCommand) Run(s *command.Streams) error {
 	return cmp.Or(c.write(s, p), failed)
 }
 
-func (c *profileCommand) check(argv []string) error {
+// Check tells what is wrong with the words, and whether the profile can be written.
+func (c *profileCommand) Check() error {
 	given := 0
-	for _, there := range []bool{c.PID != 0, c.Pod != "", len(argv) > 0} {
+	for _, there := range []bool{c.PID != 0, c.Pod != "", len(c.Command) > 0} {
 		if there {
 			given++
 		}
@@ -131,12 +131,20 @@ func (c *profileCommand) check(argv []string) error {
 	case c.Comm != "" && c.Pod == "":
 		return command.Usage("--comm goes with --pod")
 	}
-	for _, file := range []string{c.Output, c.Flame} {
+	if err := admin.CheckAddress(c.Admin); err != nil {
+		return command.Usage("--admin: %w", err)
+	}
+	return checkOutput(c.Output, c.Flame)
+}
+
+// checkOutput tells of files that cannot be written, rather now than when there is something to write; "" and - are none.
+func checkOutput(files ...string) error {
+	for _, file := range files {
 		if file == "" || file == "-" || special(file) {
 			continue
 		}
-		if err := unix.Access(filepath.Dir(file), unix.W_OK); err != nil { // rather now than when it is done
-			return fmt.Errorf("write %s: %w; -o - writes the profile to standard output", file, err)
+		if err := unix.Access(filepath.Dir(file), unix.W_OK); err != nil {
+			return fmt.Errorf("write %s: %w; - is standard output", file, err)
 		}
 	}
 	return nil

@@ -50,6 +50,11 @@ func (c *timelineCommand) Run(s *command.Streams) error {
 		return command.Usage("give --pid or an ELF, not both")
 	case c.LeaveRunning && len(argv) == 0:
 		return command.Usage("--leave-running is for an ELF that is started here")
+	case c.For < 0:
+		return command.Usage("--for: %s is negative", c.For)
+	}
+	if err := admin.CheckAddress(string(c.Admin)); err != nil {
+		return command.Usage("--admin: %w", err)
 	}
 	old, err := c.old()
 	if err != nil {

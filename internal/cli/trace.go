@@ -29,27 +29,27 @@ import (
 )
 
 type traceCommand struct {
-	Preset       []string      `placeholder:"P" help:"startup (main, listener sockets, epoll_create, threads), syscalls (those that Envoy itself makes), epoll, listeners; startup if nothing else is asked for."`
-	At           []string      `name:"at" sep:"none" placeholder:"FUNC" help:"A function by its name, or functions by /REGEXP/; FILE!FUNC in one file."`
-	Syscall      []string      `placeholder:"NAME" help:"A system call by its name; all is all."`
-	For          time.Duration `name:"for" placeholder:"D" help:"End after this long (Go duration)."`
-	Until        string        `enum:"live,main,exit" default:"exit" placeholder:"live|main|exit" help:"End when Envoy is LIVE, at main, or with the process."`
-	With         string        `enum:"auto,gdb,lldb,own" default:"auto" placeholder:"auto|gdb|lldb|own" help:"A debugger, which knows source lines and arguments, or the tracer in here, which knows results and is faster; auto takes a debugger for --at in an ELF that is started here, if one is installed and the ELF has debug information."`
-	Frames       int           `default:"10" placeholder:"N" help:"How many calls of the backtrace are told."`
-	Format       string        `enum:"text,json,trace-event" default:"text" placeholder:"text|json|trace-event" help:"For people, events as lines of JSON, or what Perfetto and chrome://tracing open."`
-	JSON         bool          `name:"json" help:"The same as --format json."`
-	Output       string        `short:"o" placeholder:"FILE" help:"Where to write; else standard output."`
-	Admin        string        `placeholder:"ADDR" help:"Envoy's admin port, for --until live; else it is looked for."`
-	PID          int           `name:"pid" placeholder:"N" help:"The process, on hold or not; else the only one here."`
-	LeaveRunning bool          `help:"Do not end the ELF that was started here when the trace ends."`
-	Command      []string      `arg:"" optional:"" name:"elf" passthrough:"partial" help:"The ELF to start, and its arguments."`
+	Preset       []string       `placeholder:"P" help:"startup (main, listener sockets, epoll_create, threads), syscalls (those that Envoy itself makes), epoll, listeners; startup if nothing else is asked for."`
+	At           []string       `name:"at" sep:"none" placeholder:"FUNC" help:"A function by its name, or functions by /REGEXP/; FILE!FUNC in one file."`
+	Syscall      []string       `placeholder:"NAME" help:"A system call by its name; all is all."`
+	For          *time.Duration `name:"for" placeholder:"D" help:"End after this long (Go duration)."`
+	Until        string         `enum:"live,main,exit" default:"exit" placeholder:"live|main|exit" help:"End when Envoy is LIVE, at main, or with the process."`
+	With         string         `enum:"auto,gdb,lldb,own" default:"auto" placeholder:"auto|gdb|lldb|own" help:"A debugger, which knows source lines and arguments, or the tracer in here, which knows results and is faster; auto takes a debugger for --at in an ELF that is started here, if one is installed and the ELF has debug information."`
+	Frames       int            `default:"10" placeholder:"N" help:"How many calls of the backtrace are told."`
+	Format       string         `enum:"text,json,trace-event" default:"text" xor:"form" placeholder:"text|json|trace-event" help:"For people, events as lines of JSON, or what Perfetto and chrome://tracing open."`
+	JSON         bool           `name:"json" xor:"form" help:"The same as --format json."`
+	Output       string         `short:"o" placeholder:"FILE" help:"Where to write; else standard output."`
+	Admin        string         `placeholder:"ADDR" help:"Envoy's admin port, for --until live; else it is looked for."`
+	PID          int            `name:"pid" placeholder:"N" help:"The process, on hold or not; else the only one here."`
+	LeaveRunning bool           `help:"Do not end the ELF that was started here when the trace ends."`
+	Command      []string       `arg:"" optional:"" name:"elf" passthrough:"partial" help:"The ELF to start, and its arguments."`
 }
 
 func (c *traceCommand) Run(s *command.Streams) error {
 	if len(c.Command) > 0 && c.Command[0] == "--" {
 		c.Command = c.Command[1:]
 	}
-	if err := c.check(); err != nil {
+	if err := c.Check(); err != nil {
 		return err
 	}
 	out := s.Out
@@ -79,8 +79,8 @@ func (c *traceCommand) Run(s *command.Streams) error {
 	return err
 }
 
-// check tells what is wrong with the words alone.
-func (c *traceCommand) check() error {
+// Check tells what is wrong with the words alone.
+func (c *traceCommand) Check() error {
 	if c.PID != 0 && len(c.Command) > 0 {
 		return command.Usage("--pid names a process, and an ELF to start is given as well; take one of them")
 	}
@@ -104,13 +104,16 @@ func (c *traceCommand) check() error {
 		}
 		return command.Usage("--syscall %s: no system call has this name%s", name, hint)
 	}
-	if c.JSON && c.Format == "trace-event" {
-		return command.Usage("--json and --format trace-event exclude each other")
+	if c.For != nil && *c.For <= 0 {
+		return command.Usage("--for: %s is no time to trace for", *c.For)
 	}
 	if c.Frames < 0 {
 		return command.Usage("--frames %d: it is a number of calls, 0 or more", c.Frames)
 	}
-	return nil
+	if err := admin.CheckAddress(c.Admin); err != nil {
+		return command.Usage("--admin: %w", err)
+	}
+	return checkOutput(c.Output)
 }
 
 // start starts the ELF, if there is one, or finds the process.
@@ -241,8 +244,8 @@ func (c *traceCommand) trace(s *command.Streams, out io.Writer, asked <-chan os.
 			stop()
 		}
 	}
-	if c.For > 0 {
-		defer time.AfterFunc(c.For, stop).Stop()
+	if c.For != nil {
+		defer time.AfterFunc(*c.For, stop).Stop()
 	}
 	if c.Until == "live" {
 		go func() {

@@ -121,9 +121,18 @@ func (l Line) Check(args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	_, err = parser.Parse(args)
-	return err
+	ctx, err := parser.Parse(args)
+	if err != nil {
+		return err
+	}
+	if c, ok := ctx.Selected().Target.Addr().Interface().(Checker); ok {
+		return c.Check()
+	}
+	return nil
 }
+
+// A Checker is a command that tells by itself what is wrong with its words, ahead of all that it does.
+type Checker interface{ Check() error }
 
 // misused says what is wrong with a line, and where its command is explained. ctx is how far kong has come, or nil.
 func (l Line) misused(s *Streams, err error, ctx *kong.Context) int {
