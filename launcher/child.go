@@ -41,6 +41,9 @@ const childTime = 10 * time.Second
 //
 // It may be called once, by a process that does nothing else: it takes SIGINT, SIGTERM and SIGHUP for the child.
 func StartHeld(argv []string, env []string) (*Child, error) {
+	if err := startable(argv[0]); err != nil {
+		return nil, fmt.Errorf("start %s: %w", argv[0], err)
+	}
 	words := []string{"run", "--with-parent", strconv.Itoa(os.Getpid()), "--mode", string(Debug), "--listen", "127.0.0.1:0", "--on-failure", "exit", "--log-level", "error", "--"}
 	c := &Child{cmd: selfCommand(append(words, argv...)...), ended: make(chan struct{})}
 	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr, c.cmd.Env = os.Stdin, os.Stderr, os.Stderr, env
@@ -63,6 +66,22 @@ func StartHeld(argv []string, env []string) (*Child, error) {
 		err = ErrNotHeld
 	}
 	return nil, fmt.Errorf("start %s: %w", argv[0], err)
+}
+
+// startable tells of an ELF that cannot be held whoever tries, so that it takes one line.
+func startable(name string) error {
+	path, err := exec.LookPath(name)
+	switch {
+	case err == nil:
+	case !strings.Contains(name, "/"):
+		return fmt.Errorf("%w on PATH; name the ELF by its path", errNotFound)
+	default:
+		path = name
+	}
+	if _, err := holdable(path); err != nil {
+		return err
+	}
+	return unix.Access(path, unix.X_OK)
 }
 
 // awaitStop waits until the child stands still or has ended, and reports the former (waitid(2): the parent is told, whoever traces its child).

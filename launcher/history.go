@@ -80,7 +80,7 @@ func (h *history) add(t Transition) {
 
 // History tells what became of a process under envoyshim, from its exec on, in order.
 func History(pid int) ([]Transition, error) {
-	st, err := supervised(pid)
+	st, err := Supervised(pid)
 	if err != nil {
 		return nil, err
 	}

@@ -20,7 +20,7 @@ import (
 // It needs no right to trace the process, only to steer it: the same uid, or root. The process runs on when the stream is stopped or closed, or when
 // its reader dies. One that reads too slowly loses events, which End counts.
 func Observe(pid int, order observe.Order) (*observe.Stream, error) {
-	st, err := supervised(pid)
+	st, err := Supervised(pid)
 	if err != nil {
 		return nil, err
 	}
@@ -35,8 +35,8 @@ func Observe(pid int, order observe.Order) (*observe.Stream, error) {
 	return observe.NewStream(conn, lines, func() error { return abandoned(st) }), nil
 }
 
-// supervised is the process of that pid, or, for 0, the only one that has a supervisor and that nobody is attached to.
-func supervised(pid int) (Status, error) {
+// Supervised is the process of that pid, or, for 0, the only one that has a supervisor and that nobody is attached to.
+func Supervised(pid int) (Status, error) {
 	st, err := one(pid, "held or running under envoyshim", func(st Status) bool { return st.Supervisor != 0 && st.State != Attached })
 	if err == nil && st.Supervisor == 0 {
 		err = fmt.Errorf("process %d has no supervisor to watch it; `envoyshim attach --pid %d` gives it one", st.PID, st.PID)
