@@ -249,7 +249,7 @@ func TestTraceOfAStrippedELF(t *testing.T) {
 	}
 	out := p.out.String()
 	for _, want := range []string{"the ELF is stripped, so the system calls themselves are told instead of .*OsSysCallsImpl.*",
-		"has no symbol table (stripped), so Envoy::MainCommon::main names nothing in it", "main(argc=", "wrk:worker_0",
+		"Envoy::MainCommon::main: ", " is stripped, and no library has it so far", "main(argc=", "wrk:worker_0",
 		fmt.Sprintf("addr=127.0.0.1:%d) = 0", ports[0]), fmt.Sprintf("addr=127.0.0.1:%d) = 0", ports[1]), " hits in ", "it stood still for "} {
 		contains(t, out, want)
 	}

@@ -197,12 +197,12 @@ func (c *traceCommand) tracer(program elfinfo.Info) (kind script.Kind, path, why
 	return "", "", "envoyshim's own tracer: neither gdb nor lldb is on PATH", nil
 }
 
-func (c *traceCommand) writer(out io.Writer, order observe.Trace) trace.Writer {
+func (c *traceCommand) writer(out, errs io.Writer, order observe.Trace) trace.Writer {
 	switch {
 	case c.JSON || c.Format == "json":
 		return trace.JSON(out)
 	case c.Format == "trace-event":
-		return trace.TraceEvents(out, order.Points)
+		return trace.Aside(trace.TraceEvents(out, order.Points), errs)
 	}
 	return trace.Text(out)
 }
@@ -232,7 +232,7 @@ func (c *traceCommand) trace(s *command.Streams, out io.Writer, asked <-chan os.
 	} else {
 		go c.script(ctx, kind, path, program, order, events, result)
 	}
-	w := c.writer(out, order)
+	w := c.writer(out, s.Err, order)
 	if kind != "" {
 		why += "; times begin with it, and its own work is in them"
 	}

@@ -81,7 +81,8 @@ type Event struct {
 	PCs      []uint64      `json:"pcs,omitempty"`         // of a sample, the innermost first; callers as return addresses
 	Asleep   bool          `json:"asleep,omitempty"`      // of a sample: the thread was waiting
 	Maps     []Mapping     `json:"maps,omitempty"`        // of a sample: what code is mapped, when that has changed
-	Stopped  time.Duration `json:"stopped_ns,omitempty"`  // how long the process stood still for this
+	Stopped  time.Duration `json:"stopped_ns,omitempty"`  // how long the process stood still for this; of End, as trace --json writes it: for all of the trace
+	Hits     int           `json:"hits,omitempty"`        // of End, as trace --json writes it: how many calls it told
 	Text     string        `json:"text,omitempty"`
 	Exe      string        `json:"exe,omitempty"`
 	BuildID  string        `json:"build_id,omitempty"`

@@ -260,7 +260,7 @@ func (t *tracer) tellUnresolved(why string) {
 
 func (t *tracer) reason(p *point, why string) string {
 	var text string
-	base, libraries := path.Base(t.exe), len(t.searched)-1
+	base := path.Base(t.exe)
 	switch {
 	case p.point.Name == observe.MainPoint:
 		return fmt.Sprintf("%s has no symbol table (stripped) and no libc that tells where main is", t.exe)
@@ -269,18 +269,18 @@ func (t *tracer) reason(p *point, why string) string {
 	case p.point.File != "" && p.point.File != base:
 		text = fmt.Sprintf("no function of %s has this name", p.point.File)
 	case !t.info.Symbols:
-		text = fmt.Sprintf("%s has no symbol table (stripped), so %s names nothing in it", t.exe, p.point.Name)
+		text = t.exe + " is stripped"
 	default:
 		text = fmt.Sprintf("no function of %s has this name", t.exe)
 	}
-	if p.point.File == "" && libraries > 0 {
-		text += fmt.Sprintf(", nor in its %d libraries", libraries)
+	if p.point.File == "" && len(t.searched) > 1 {
+		text += ", and no library has it"
 	}
 	switch {
 	case why != "":
 		text += "; " + why
 	case t.info.Kind == elfinfo.Dynamic && p.point.File != base:
-		text += "; not yet, that is: libraries that come later are looked through, too"
+		text += " so far"
 	}
 	return text
 }

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -53,7 +54,11 @@ func (w *text) Event(e observe.Event) error {
 		w.held = &e
 		return nil // until Flush
 	case observe.Return:
-		w.line(e, "... "+e.Function+returned(e))
+		line := "... " + e.Function
+		if e.Result == "" {
+			line += " returns"
+		}
+		w.line(e, line+returned(e))
 	case observe.Syscall:
 		line := call(e)
 		if e.Result != "" {
@@ -110,13 +115,20 @@ func (w *text) begin(e observe.Event) {
 	if e.Text != "" {
 		what += ", by " + e.Text
 	}
-	fmt.Fprintf(w.out, "%s\n#%9s  %7s  %-15s\n", plain.Text(what), "ms", "thread", "its name")
+	fmt.Fprintf(w.out, "%s\n#%9s  %7s  %s\n", plain.Text(what), "ms", "thread", "its name")
 }
 
 // line is one of the trace.
 func (w *text) line(e observe.Event, what string) {
-	fmt.Fprintf(w.out, "%10.3f  %7d  %-15s  %s\n", float64(e.Time)/1e6, e.TID, plain.Text(e.Thread), plain.Text(what))
+	thread := ""
+	if e.TID != 0 { // debuggers do not say which was the last
+		thread = strconv.Itoa(e.TID)
+	}
+	fmt.Fprintf(w.out, "%10.3f  %7s  %-15s  %s\n", float64(e.Time)/1e6, thread, plain.Text(e.Thread), plain.Text(what))
 	for i, f := range e.Frames {
+		if i == 0 && e.Kind == observe.Call && f.Offset == 0 && f.Function == e.Function && f.Source == "" {
+			continue // the line above says it
+		}
 		fmt.Fprintf(w.out, "%37s  #%d %s\n", "", i, plain.Text(FrameText(f)))
 	}
 }
@@ -136,7 +148,11 @@ func FrameText(f observe.Frame) string {
 	}
 	s := place
 	if f.Function != "" {
-		s = fmt.Sprintf("%s+%#x (%s)", f.Function, f.Offset, place)
+		s = f.Function
+		if f.Offset != 0 { // gdb does not tell it
+			s += fmt.Sprintf("+%#x", f.Offset)
+		}
+		s += " (" + place + ")"
 	}
 	if f.Source != "" {
 		s += " at " + f.Source
@@ -162,7 +178,10 @@ func call(e observe.Event) string {
 
 // returned is the result, and how long it took, where that is worth a word.
 func returned(e observe.Event) string {
-	s := " = " + e.Result
+	s := ""
+	if e.Result != "" {
+		s = " = " + e.Result
+	}
 	if e.Duration >= time.Millisecond {
 		s += fmt.Sprintf("  (%.3f ms)", float64(e.Duration)/1e6)
 	}

@@ -3,6 +3,7 @@ package trace
 import (
 	"encoding/json"
 	"io"
+	"time"
 
 	"github.com/envoyshim/envoyshim/internal/observe"
 )
@@ -16,16 +17,30 @@ type Writer interface {
 }
 
 // jsonLines are the events, one a line.
-type jsonLines struct{ *json.Encoder }
+type jsonLines struct {
+	*json.Encoder
+	hits  int
+	stood time.Duration
+}
 
-// JSON is a Writer of events as they are, one a line.
+// JSON is a Writer of events as they are, one a line; the last sums up.
 func JSON(out io.Writer) Writer {
 	e := json.NewEncoder(out)
 	e.SetEscapeHTML(false)
-	return jsonLines{e}
+	return &jsonLines{Encoder: e}
 }
 
-func (j jsonLines) Note(string) error           { return nil }
-func (j jsonLines) Event(e observe.Event) error { return j.Encode(e) }
-func (j jsonLines) Flush() error                { return nil }
-func (j jsonLines) Close() error                { return nil }
+func (j *jsonLines) Event(e observe.Event) error {
+	j.stood += e.Stopped
+	switch e.Kind {
+	case observe.Call, observe.Syscall:
+		j.hits++
+	case observe.End:
+		e.Hits, e.Stopped = j.hits, j.stood
+	}
+	return j.Encode(e)
+}
+
+func (j *jsonLines) Note(string) error { return nil }
+func (j *jsonLines) Flush() error      { return nil }
+func (j *jsonLines) Close() error      { return nil }

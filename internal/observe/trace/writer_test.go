@@ -45,10 +45,9 @@ func TestText(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = `# /usr/local/bin/envoy, process 7, build-id ab12, then on hold for 2s
-#       ms   thread  its name       
+#       ms   thread  its name
      1.000        7  envoy            main(argc=3)
      2.000        7  envoy            f()
-                                       #0 f+0x0 (envoy+0x10)
                                        #1 0x99
      3.000        7  envoy            f() = -1 EBADF  (1.000 ms)
      6.000        7  envoy            ... f = 0  (4.000 ms)
@@ -74,7 +73,7 @@ func TestTextOfEvilNames(t *testing.T) {
 	w := trace.Text(&out)
 	for _, e := range []observe.Event{
 		{Kind: observe.Begin, Exe: evil},
-		{Kind: observe.Call, Thread: evil, Point: evil, Function: evil, Args: []observe.Arg{{Name: "path", Value: evil}}, Frames: []observe.Frame{{File: evil, Function: evil}}},
+		{Kind: observe.Call, Thread: evil, Point: evil, Function: evil, Args: []observe.Arg{{Name: "path", Value: evil}}, Frames: []observe.Frame{{File: evil, Function: evil, Offset: 1}}},
 		{Kind: observe.Unresolved, Point: evil, Text: evil},
 	} {
 		if err := w.Event(e); err != nil {
@@ -86,6 +85,64 @@ func TestTextOfEvilNames(t *testing.T) {
 	}
 	if text := out.String(); strings.Contains(text, "\x1b") || strings.Count(text, "\n") != 6 {
 		t.Errorf("%q", text)
+	}
+}
+
+// Debuggers do not know which thread was the last, nor all results, nor where in a function a caller is; of gdb's frames the source is news.
+func TestTextWithoutWhatIsNotKnown(t *testing.T) {
+	frames := []observe.Frame{{PC: 1, Function: "f", Source: "/src/f.cc:1"}, {PC: 0x31, File: "/x/envoy", Address: 0x31, Function: "caller"}}
+	var out bytes.Buffer
+	w := trace.Text(&out)
+	for _, e := range []observe.Event{
+		{Kind: observe.Call, Time: 1e6, TID: 7, Thread: "envoy", Function: "f", Frames: frames}, {Kind: observe.Return, Time: 3e6, TID: 7, Function: "f", Duration: 2e6},
+		{Kind: observe.Call, Time: 4e6, TID: 7, Thread: "envoy", Function: "f"}, {Kind: observe.Return, Time: 5e6, TID: 8, Function: "f"},
+		{Kind: observe.Exit, Time: 6e6, Result: "exit status 0"},
+	} {
+		if err := w.Event(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const want = `     1.000        7  envoy            f()  (2.000 ms)
+                                       #0 f (0x1) at /src/f.cc:1
+                                       #1 caller (envoy+0x31)
+     4.000        7  envoy            f()
+     5.000        8                   ... f returns
+     6.000                            exit status 0
+`
+	if got := out.String(); got != want {
+		t.Errorf("it is\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestJSONSumsUp(t *testing.T) {
+	var out bytes.Buffer
+	w := trace.JSON(&out)
+	for _, e := range story {
+		if err := w.Event(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	var end observe.Event
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &end); err != nil || end.Kind != observe.End || end.Hits != 6 || end.Stopped != 2e5 {
+		t.Errorf("%v: the last of %d is %+v", err, len(lines), end)
+	}
+}
+
+func TestAside(t *testing.T) {
+	var out, errs bytes.Buffer
+	w := trace.Aside(trace.TraceEvents(&out, nil), &errs)
+	for _, e := range story {
+		if err := w.Event(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil || !json.Valid(out.Bytes()) {
+		t.Errorf("%v: %s", err, &out)
+	}
+	const want = "# g: no function has this name\n# 6 hits in 10.000 ms: f 3, close 1, exit_group 1, main 1; it stood still for 0.200 ms of that (2.0 %); 2 events are missing: they came faster than they were read\n"
+	if got := errs.String(); got != want {
+		t.Errorf("it is\n%s\nwant\n%s", got, want)
 	}
 }
 
