@@ -529,7 +529,7 @@ func TestProfileRefuses(t *testing.T) {
 		{[]string{"--pid", "1"}, 2, "say where the profile goes"},
 		{[]string{"--pid", "1", "-o", "x", "--frequency", "0"}, 2, "--frequency: 0 Hz is not from 1 to"},
 		{[]string{"--pid", "99999999", "-o", "x"}, 1, "process 99999999"},
-		{[]string{"-o", "/absent/x", "--", "/bin/true"}, 1, "write /absent/x: no such file or directory; -o -"},
+		{[]string{"-o", "/absent/x", "--", "/bin/true"}, 1, "write /absent/x: no such file or directory; - writes"},
 	} {
 		out, status := runAny(t, append([]string{cli(t), "profile"}, one.args...)...)
 		if status != one.status || !strings.Contains(out, one.says) || strings.Count(out, "\n") != 1 {

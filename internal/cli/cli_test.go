@@ -211,6 +211,8 @@ func TestOutput(t *testing.T) {
 		{"trace --pid 1 --json --format trace-event", "", "envoyshim: --format and --json can't be used together" + see("trace"), 2},
 		{"trace --pid 1 --preset foo", "", `envoyshim: no preset is called "foo"; there are startup, syscalls, epoll, listeners` + see("trace"), 2},
 		{"trace --pid 1 -o /no/such/trace", "", "envoyshim: write /no/such/trace: no such file or directory; - is standard output\n", 1},
+		{"timeline --html /no-such/x -- true", "", "envoyshim: write /no-such/x: no such file or directory; - writes to standard output\n", 1},
+		{"profile -o /no-such/x -- true", "", "envoyshim: write /no-such/x: no such file or directory; - writes to standard output\n", 1},
 
 		// The tests build it without what `make build` puts in.
 

@@ -3,18 +3,13 @@
 package cli
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/envoyshim/envoyshim/internal/command"
 	"github.com/envoyshim/envoyshim/internal/observe"
@@ -22,7 +17,6 @@ import (
 	"github.com/envoyshim/envoyshim/internal/observe/flamegraph"
 	"github.com/envoyshim/envoyshim/internal/observe/profile"
 	"github.com/envoyshim/envoyshim/internal/observe/sample"
-	"github.com/envoyshim/envoyshim/internal/wholefile"
 	"github.com/envoyshim/envoyshim/launcher"
 )
 
@@ -134,25 +128,7 @@ func (c *profileCommand) Check() error {
 	if err := admin.CheckAddress(c.Admin); err != nil {
 		return command.Usage("--admin: %w", err)
 	}
-	return checkOutput(c.Output, c.Flame)
-}
-
-// checkOutput tells of files that cannot be written, rather now than when there is something to write; "" and - are none.
-func checkOutput(files ...string) error {
-	for _, file := range files {
-		if file == "" || file == "-" || special(file) {
-			continue
-		}
-		if err := unix.Access(filepath.Dir(file), unix.W_OK); err != nil {
-			return fmt.Errorf("write %s: %w; - is standard output", file, err)
-		}
-	}
-	return nil
-}
-
-// special is a file that nothing can be put beside: a descriptor, a device.
-func special(file string) bool {
-	return strings.HasPrefix(file, "/proc/") || strings.HasPrefix(file, "/dev/")
+	return writable(c.Output, c.Flame)
 }
 
 // maxFrequency is what the kernel's clock of a CPU can do with some sense.
@@ -232,18 +208,3 @@ func (c *profileCommand) write(s *command.Streams, p *profile.Profile) error {
 
 // stdout reports that standard output is for what is written.
 func (c *profileCommand) stdout() bool { return c.Output == "-" || c.Flame == "-" }
-
-// writeOut writes a file whole, or not at all, or standard output.
-func writeOut(s *command.Streams, path string, write func(io.Writer) error) error {
-	if path == "-" {
-		return write(s.Out)
-	}
-	var b bytes.Buffer
-	if err := write(&b); err != nil {
-		return err
-	}
-	if special(path) {
-		return os.WriteFile(path, b.Bytes(), 0o644)
-	}
-	return wholefile.Write(path, b.Bytes(), 0o644)
-}

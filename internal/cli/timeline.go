@@ -4,7 +4,6 @@ package cli
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -21,7 +20,6 @@ import (
 	"github.com/envoyshim/envoyshim/internal/observe/admin"
 	"github.com/envoyshim/envoyshim/internal/observe/timeline"
 	"github.com/envoyshim/envoyshim/internal/procfs"
-	"github.com/envoyshim/envoyshim/internal/wholefile"
 	"github.com/envoyshim/envoyshim/launcher"
 )
 
@@ -55,6 +53,9 @@ func (c *timelineCommand) Run(s *command.Streams) error {
 	}
 	if err := admin.CheckAddress(string(c.Admin)); err != nil {
 		return command.Usage("--admin: %w", err)
+	}
+	if err := writable(string(c.HTML)); err != nil {
+		return err
 	}
 	old, err := c.old()
 	if err != nil {
@@ -236,14 +237,8 @@ func (c *timelineCommand) write(s *command.Streams, line *timeline.Timeline) err
 	switch {
 	case c.JSON:
 		return s.JSON(line)
-	case c.HTML == "-":
-		return line.HTML(s.Out)
 	case c.HTML != "":
-		var page bytes.Buffer
-		if err := line.HTML(&page); err != nil {
-			return err
-		}
-		return wholefile.Write(string(c.HTML), page.Bytes(), 0o644)
+		return writeOut(s, string(c.HTML), line.HTML)
 	}
 	return line.Text(s.Out)
 }

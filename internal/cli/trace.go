@@ -113,7 +113,7 @@ func (c *traceCommand) Check() error {
 	if err := admin.CheckAddress(c.Admin); err != nil {
 		return command.Usage("--admin: %w", err)
 	}
-	return checkOutput(c.Output)
+	return writable(c.Output)
 }
 
 // start starts the ELF, if there is one, or finds the process.
