@@ -157,8 +157,8 @@ func (v Flags) For(name string) (Settings, error) {
 	fillDefaults(&v)
 	c := checker{modes: modes}
 	argv := argvChanges{
-		logLevel:          v.EnvoyLogLevel,
-		componentLogLevel: v.EnvoyComponentLogLevel,
+		logLevel:          c.envoyLevel("ENVOYSHIM_ENVOY_LOG_LEVEL", v.EnvoyLogLevel),
+		componentLogLevel: c.componentLevels("ENVOYSHIM_ENVOY_COMPONENT_LOG_LEVEL", v.EnvoyComponentLogLevel),
 		fineGrain:         c.boolean("ENVOYSHIM_ENVOY_FINE_GRAIN_LOG", v.EnvoyFineGrainLog),
 		extra:             c.words("ENVOYSHIM_ENVOY_ARGS", v.EnvoyArgs),
 	}
@@ -286,6 +286,32 @@ func (c *checker) logLevel(value string) zerolog.Level {
 	}
 	level, _ := zerolog.ParseLevel(value)
 	return level
+}
+
+// envoyLevels are what Envoy's command line takes, in small letters only (source/server/options_impl.cc, parseAndValidateLogLevel).
+var envoyLevels = []string{"trace", "debug", "info", "warning", "warn", "error", "critical", "off"}
+
+func (c *checker) envoyLevel(variable, value string) string {
+	if value == "" {
+		return ""
+	}
+	return c.choice(variable, value, envoyLevels...)
+}
+
+// componentLevels looks at the form and the levels; the names are Envoy's, and differ by its version.
+func (c *checker) componentLevels(variable, value string) string {
+	if value == "" {
+		return ""
+	}
+	for item := range strings.SplitSeq(value, ",") {
+		name, level, _ := strings.Cut(item, ":")
+		if name != "" && slices.Contains(envoyLevels, level) {
+			continue
+		}
+		c.fail(variable, value, "allowed: NAME:LEVEL,NAME:LEVEL with the levels "+strings.Join(envoyLevels, ", "))
+		return ""
+	}
+	return value
 }
 
 func (c *checker) boolean(variable, value string) bool {

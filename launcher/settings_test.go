@@ -168,14 +168,16 @@ func TestEachNameHasItsOwn(t *testing.T) {
 
 func TestWrongValues(t *testing.T) {
 	const (
-		modes    = `allowed: off, pause, debug, gdb, lldb, lldb-platform, dlv, trace, profile`
-		list     = `allowed: one value, or a list NAME=VALUE,NAME=VALUE`
-		boolean  = `allowed: true, false`
-		duration = `allowed: a Go duration such as 90s or 10m, or 0 for never`
-		words    = `allowed: words quoted as in a shell`
-		hostPort = `allowed: HOST:PORT with a port from 0 to 65535, as 127.0.0.1:2159 or [::1]:2159`
-		address  = `allowed: an IP address or localhost before the port`
-		closed   = `a debug port has no authentication: listen on 127.0.0.1, or set ENVOYSHIM_TLS_DIR for mutual TLS, or ENVOYSHIM_INSECURE=true to open it to everybody who reaches it`
+		modes      = `allowed: off, pause, debug, gdb, lldb, lldb-platform, dlv, trace, profile`
+		list       = `allowed: one value, or a list NAME=VALUE,NAME=VALUE`
+		boolean    = `allowed: true, false`
+		duration   = `allowed: a Go duration such as 90s or 10m, or 0 for never`
+		levels     = `allowed: trace, debug, info, warning, warn, error, critical, off`
+		components = `allowed: NAME:LEVEL,NAME:LEVEL with the levels trace, debug, info, warning, warn, error, critical, off`
+		words      = `allowed: words quoted as in a shell`
+		hostPort   = `allowed: HOST:PORT with a port from 0 to 65535, as 127.0.0.1:2159 or [::1]:2159`
+		address    = `allowed: an IP address or localhost before the port`
+		closed     = `a debug port has no authentication: listen on 127.0.0.1, or set ENVOYSHIM_TLS_DIR for mutual TLS, or ENVOYSHIM_INSECURE=true to open it to everybody who reaches it`
 	)
 	for _, c := range []struct{ variable, value, shown, why string }{
 		{"MODE", "gbd", "gbd", modes + " (did you mean gdb?)"},
@@ -216,6 +218,13 @@ func TestWrongValues(t *testing.T) {
 		{"LOG_LEVEL", "5", "5", "allowed: debug, info, warn, error"},
 		{"LOG_FORMAT", "jsonl", "jsonl", "allowed: console, json (did you mean json?)"},
 		{"ENVOY_FINE_GRAIN_LOG", "on", "on", boolean},
+		{"ENVOY_LOG_LEVEL", "loud", "loud", levels},
+		{"ENVOY_LOG_LEVEL", "Debug", "Debug", levels + " (did you mean debug?)"},
+		{"ENVOY_COMPONENT_LOG_LEVEL", "upstream:debgu", "upstream:debgu", components},
+		{"ENVOY_COMPONENT_LOG_LEVEL", "upstream=debug", "upstream=debug", components},
+		{"ENVOY_COMPONENT_LOG_LEVEL", "debug", "debug", components},
+		{"ENVOY_COMPONENT_LOG_LEVEL", ":debug", ":debug", components},
+		{"ENVOY_COMPONENT_LOG_LEVEL", "http:info,", "http:info,", components},
 		{"ENVOY_ARGS", "'--concurrency 2", "'--concurrency 2", words},
 		{"ENVOY_ARGS", "--log-format a|b", "--log-format a|b", words},
 		{"TRACE_ARGS", "--at 'main", "--at 'main", words},

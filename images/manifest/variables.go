@@ -29,7 +29,7 @@ var variables = []variable{
 	{"PROFILE_ARGS", "words quoted as in a shell", areWords},
 	oneOf("ON_FAILURE", "run", "exit"),
 	{"HOLD_ON_CRASH", "true, false", isBoolean},
-	{name: "ENVOY_LOG_LEVEL"},
+	oneOf("ENVOY_LOG_LEVEL", "trace", "debug", "info", "warning", "warn", "error", "critical", "off"),
 	{name: "ENVOY_COMPONENT_LOG_LEVEL"},
 	{"ENVOY_FINE_GRAIN_LOG", "true, false", isBoolean},
 	{"ENVOY_ARGS", "words quoted as in a shell", areWords},
