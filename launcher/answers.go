@@ -81,7 +81,7 @@ func (s *supervisor) tellStatus(c *client) {
 	line, _ := textproto.NewReader(request).ReadLine()
 	code, body := "404 Not Found", []byte(`{"error":"only / is there: the status"}`)
 	if fields := strings.Fields(line); len(fields) == 3 && fields[1] == "/" {
-		r := s.handle("status")
+		r := s.handle("status", "")
 		s.replies.Done()
 		code = "200 OK"
 		body, _ = json.MarshalIndent(r.Status, "", "  ")

@@ -226,13 +226,21 @@ func one(pid int, what string, fits func(Status) bool) (Status, error) {
 
 // Resume lets a held process run. Without a supervisor it first takes out what breakpoints a
 // debugger has left, of a process that runs, too, of the same uid or as root.
-func Resume(pid int) (Status, error) {
+func Resume(pid int) (Status, error) { return resumeBy(pid, "envoyshim resume") }
+
+// Release is [Resume] by a command of another name, which the log and the history tell.
+func Release(pid int, by string) error {
+	_, err := resumeBy(pid, by)
+	return err
+}
+
+func resumeBy(pid int, by string) (Status, error) {
 	st, err := one(pid, "held", func(st Status) bool { return st.State == Held })
 	if err != nil {
 		return st, err
 	}
 	if st.Supervisor != 0 {
-		after, err := control(st, "resume")
+		after, err := request{Op: "resume", By: by}.control(st)
 		if !errors.Is(err, errSupervisorGone) {
 			return after, err
 		}
@@ -295,15 +303,19 @@ func controlNameHere(pid int) (string, error) {
 	return controlName(pidns, pid), nil
 }
 
-func control(st Status, op string) (Status, error) {
+func control(st Status, op string) (Status, error) { return request{Op: op}.control(st) }
+
+// control has the supervisor of a process do it, and returns what it is then.
+func (req request) control(st Status) (Status, error) {
 	name, err := controlNameHere(st.PID)
 	if err != nil {
 		return st, err
 	}
-	r, err := ask(name, st.PID, op)
+	conn, _, r, err := req.send(name, st.PID)
 	if err != nil {
 		return st, err
 	}
+	_ = conn.Close()
 	return r.Status, nil
 }
 

@@ -4,6 +4,7 @@ package launcher
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -60,6 +61,7 @@ type Status struct {
 type request struct {
 	Op      string         `json:"op"` // status, history, watch, resume, disconnect, stdio, observe, profile
 	Observe *observe.Order `json:"observe,omitempty"`
+	By      string         `json:"by,omitempty"`   // of resume: the command; `envoyshim resume` unless it says so
 	Wait    bool           `json:"wait,omitempty"` // for the end of what makes the profile
 }
 
@@ -143,7 +145,7 @@ func (s *supervisor) serveControlConn(conn *net.UnixConn) {
 		}
 		switch req.Op {
 		case "status", "history", "resume", "disconnect":
-			r := s.handle(req.Op)
+			r := s.handle(req.Op, req.By)
 			_ = conn.SetWriteDeadline(time.Now().Add(time.Second)) // the end waits for it
 			err := out.Encode(r)
 			s.replies.Done()
@@ -176,14 +178,14 @@ func (s *supervisor) serveControlConn(conn *net.UnixConn) {
 	}
 }
 
-// handle runs one operation on the supervisor's loop.
-func (s *supervisor) handle(op string) reply {
+// handle runs one operation on the supervisor's loop. by is the command that asks for it, "" for `envoyshim resume`.
+func (s *supervisor) handle(op, by string) reply {
 	done := make(chan reply, 1)
 	s.do <- func() {
 		var err error
 		switch op {
 		case "resume":
-			err = s.resume("envoyshim resume")
+			err = s.resume(cmp.Or(by, "envoyshim resume"))
 		case "disconnect":
 			err = s.disconnect()
 		}
