@@ -85,6 +85,8 @@ func (s *supervisor) unattendedEnded(u *unattended) {
 		_ = s.resume("end of envoyshim " + string(s.Mode))
 	case u.err != nil && s.status.State != Exited:
 		s.event(s.log.Error(), evFailed).Msgf("envoyshim %s: %v", s.Mode, u.err)
+	case u.err == nil && u.kept != nil:
+		s.log.Info().Msgf("the profile of its start is kept: `envoyshim profile --pid %d -o - >start.pb.gz` fetches it", s.known.PID)
 	}
 }
 
