@@ -525,7 +525,8 @@ func TestProfileRefuses(t *testing.T) {
 		status int
 		says   string
 	}{
-		{[]string{"-o", "x"}, 2, "say what is to be profiled"},
+		{[]string{"--pid", "1", "-o", "x", "--", "/bin/true"}, 2, "say what is to be profiled"},
+		{[]string{"--pid", "1", "-o", "x", "--until", "foo"}, 2, `--until must be one of "live","exit" but got "foo";`},
 		{[]string{"--pid", "1"}, 2, "say where the profile goes"},
 		{[]string{"--pid", "1", "-o", "x", "--frequency", "0"}, 2, "--frequency: 0 Hz is not from 1 to"},
 		{[]string{"--pid", "99999999", "-o", "x"}, 1, "process 99999999"},
@@ -535,6 +536,18 @@ func TestProfileRefuses(t *testing.T) {
 		if status != one.status || !strings.Contains(out, one.says) || strings.Count(out, "\n") != 1 {
 			t.Errorf("%v: exit status %d: %s", one.args, status, out)
 		}
+	}
+}
+
+// The ELF's status is the command's where the ELF has ended first.
+func TestProfileOfAnELFThatEndsByItself(t *testing.T) {
+	for _, method := range []string{"perf", "ptrace"} {
+		file := filepath.Join(t.TempDir(), "p.pb.gz")
+		out, status := runAny(t, cli(t), "profile", "--method", method, "--until", "live", "-o", file, "--", "/bin/sh", "-c", "exit 3")
+		if status != 3 || strings.Contains(out, "goes on") {
+			t.Errorf("%s: exit status %d: %s", method, status, out)
+		}
+		contains(t, out, "# few samples", "# the process ended by itself: exit status 3")
 	}
 }
 

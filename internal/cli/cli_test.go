@@ -212,6 +212,7 @@ func TestOutput(t *testing.T) {
 		{"trace --pid 1 --preset foo", "", `envoyshim: no preset is called "foo"; there are startup, syscalls, epoll, listeners` + see("trace"), 2},
 		{"trace --pid 1 -o /no/such/trace", "", "envoyshim: write /no/such/trace: no such file or directory; - is standard output\n", 1},
 		{"timeline --html /no-such/x -- true", "", "envoyshim: write /no-such/x: no such file or directory; - writes to standard output\n", 1},
+		{"profile -o x", "", "envoyshim: no process is under envoyshim here; name one by --pid, or start one by `envoyshim profile -- ELF`\n", 1},
 		{"profile -o /no-such/x -- true", "", "envoyshim: write /no-such/x: no such file or directory; - writes to standard output\n", 1},
 
 		// The tests build it without what `make build` puts in.

@@ -17,16 +17,17 @@ import (
 	"github.com/envoyshim/envoyshim/internal/observe/flamegraph"
 	"github.com/envoyshim/envoyshim/internal/observe/profile"
 	"github.com/envoyshim/envoyshim/internal/observe/sample"
+	"github.com/envoyshim/envoyshim/internal/procfs"
 	"github.com/envoyshim/envoyshim/launcher"
 )
 
 type profileCommand struct {
-	PID       int           `name:"pid" placeholder:"N" help:"The process: one on hold is let run, and sampled from its first instruction on; any other from now on."`
+	PID       int           `name:"pid" placeholder:"N" help:"The process: one on hold is let run, and sampled from its first instruction on; any other from now on. Else the only one here."`
 	Pod       command.Word  `placeholder:"NAME" help:"The process of this pod, on the node; of several, the only envoy, unless --comm says otherwise."`
 	Comm      command.Word  `placeholder:"NAME" help:"With --pod: the process of this command name."`
 	Frequency int           `default:"49" placeholder:"HZ" help:"Samples of a running thread in a second (${default}); by ptrace at most 49."`
 	Duration  time.Duration `placeholder:"D" help:"End after this long (Go duration); else at --until, Ctrl-C, or the end of the process."`
-	Until     string        `enum:"live,exit," default:"" placeholder:"STATE" help:"End when Envoy is live by its admin port, or at the end of the process: live or exit."`
+	Until     string        `placeholder:"STATE" help:"End when Envoy is live by its admin port, or at the end of the process: live or exit."`
 	Method    string        `enum:"auto,perf,ptrace" default:"auto" help:"auto, perf (perf_event_open) or ptrace (${default}: ptrace only where perf is refused)."`
 	Output    string        `short:"o" placeholder:"FILE" help:"Write the profile there, in pprof's format; - is standard output."`
 	Flame     string        `name:"flamegraph" placeholder:"FILE" help:"Draw it there, as SVG; - is standard output."`
@@ -51,12 +52,10 @@ func (c *profileCommand) Run(s *command.Streams) error {
 	ctx, stop := untilStopped(false, s.In)
 	defer stop()
 	r := sample.Recording{PID: c.PID, Frequency: c.Frequency, Method: c.Method}
+	var child *launcher.Child
 	if len(c.Command) > 0 {
-		if c.stdout() {
-			os.Stdout = os.Stderr // the ELF's: only what is asked for goes to this one
-		}
-		child, err := launcher.StartHeld(c.Command, nil)
-		if err != nil {
+		var err error
+		if child, err = launcher.StartHeld(c.Command, nil); err != nil {
 			return err
 		}
 		if !c.Leave {
@@ -71,6 +70,13 @@ func (c *profileCommand) Run(s *command.Streams) error {
 		}
 		defer p.Close()
 		r.PID = p.PID
+	}
+	if r.PID == 0 {
+		st, err := the(0, "profile")
+		if err != nil {
+			return err
+		}
+		c.PID, r.PID = st.PID, st.PID
 	}
 	if kept, err := c.kept(s, r.PID); kept || err != nil {
 		return err
@@ -96,9 +102,15 @@ func (c *profileCommand) Run(s *command.Streams) error {
 			}()
 		}
 	}
-	p, _, failed := sample.Record(r, ctx.Done())
+	p, exited, failed := sample.Record(r, ctx.Done())
 	if p == nil {
 		return failed
+	}
+	if child != nil && exited { // this process may have yet to hear of it
+		s.Status = child.ExitStatus()
+		if s.Status != 0 {
+			p.Comments = append(p.Comments, fmt.Sprintf("the process ended by itself: exit status %d", s.Status))
+		}
 	}
 	return cmp.Or(c.write(s, p), failed)
 }
@@ -112,8 +124,10 @@ func (c *profileCommand) Check() error {
 		}
 	}
 	switch {
-	case given != 1:
-		return command.Usage("say what is to be profiled: --pid N, --pod NAME, or -- ELF ARG...")
+	case given > 1:
+		return command.Usage("say what is to be profiled by one of --pid N, --pod NAME and -- ELF ARG...")
+	case !slices.Contains([]string{"", "live", "exit"}, c.Until):
+		return command.Usage("--until must be one of \"live\",\"exit\" but got %q", c.Until)
 	case c.Output == "" && c.Flame == "":
 		return command.Usage("say where the profile goes: -o FILE, -o - for standard output, or --flamegraph FILE")
 	case c.Output == "-" && c.Flame == "-":
@@ -146,7 +160,10 @@ func (c *profileCommand) release(r *sample.Recording) error {
 	}
 	st := found[i]
 	if st.State == launcher.Attached {
-		return fmt.Errorf("process %d is traced by process %d; detach there, or by `envoyshim disconnect --pid %d`", r.PID, st.Tracer, r.PID)
+		if st.Debugger != "" {
+			return fmt.Errorf("process %d: the %s client at %s is attached; detach there, or by `envoyshim disconnect --pid %[1]d`", r.PID, st.Debugger, st.Client)
+		}
+		return fmt.Errorf("process %d is traced by process %d (%s); detach there", r.PID, st.Tracer, procfs.Comm(st.Tracer))
 	}
 	if st.Supervisor != 0 {
 		r.Observe = func(order observe.Order) (sample.Stream, error) {
@@ -160,8 +177,7 @@ func (c *profileCommand) release(r *sample.Recording) error {
 	if st.State == launcher.Held {
 		r.Start = st.Since
 		r.Release = func() error {
-			_, err := launcher.Resume(r.PID)
-			return err
+			return launcher.Release(r.PID, "envoyshim profile")
 		}
 	}
 	return nil

@@ -5,7 +5,6 @@ package cli
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -115,7 +114,7 @@ func (c *timelineCommand) old() (*timeline.Timeline, error) {
 
 // watch sees the start of the process, or what is left of it.
 func (c *timelineCommand) watch(s *command.Streams) (*timeline.Record, error) {
-	st, err := c.process()
+	st, err := the(c.PID, "timeline")
 	if err != nil {
 		return nil, err
 	}
@@ -173,25 +172,10 @@ func history(pid int) (all []timeline.Transition) {
 	return all
 }
 
-// process is the one that is meant.
-func (c *timelineCommand) process() (launcher.Status, error) {
-	all, err := launcher.Find(c.PID)
-	switch {
-	case err != nil:
-		return launcher.Status{}, err
-	case len(all) == 0:
-		return launcher.Status{}, errors.New("no process is under envoyshim here; name one by --pid, or start one by `envoyshim timeline -- ELF`")
-	case len(all) > 1:
-		return launcher.Status{}, errors.New("several processes are under envoyshim here, see `envoyshim status`: choose one by --pid")
-	}
-	return all[0], nil
-}
-
 // release lets a held process run, traced if that is wanted.
 func (c *timelineCommand) release(st launcher.Status, order observe.Trace, w *timeline.Watch) error {
 	if c.NoTrace {
-		_, err := launcher.Resume(st.PID)
-		return err
+		return launcher.Release(st.PID, "envoyshim timeline")
 	}
 	stream, err := launcher.Observe(st.PID, observe.Order{Trace: &order})
 	if err != nil {

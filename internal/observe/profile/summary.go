@@ -105,7 +105,7 @@ func (p *Profile) shown() int {
 
 // Write writes the summary as text.
 func (s Summary) Write(w io.Writer) error {
-	fmt.Fprintf(w, "%d samples of %d threads in %s: ", s.Samples, s.Threads, s.Duration.Round(time.Millisecond))
+	fmt.Fprintf(w, "%s of %s in %s: ", count(s.Samples, "sample"), count(int64(s.Threads), "thread"), s.Duration.Round(time.Millisecond))
 	switch {
 	case s.CPU > 0 || s.Type == CPU:
 		fmt.Fprintf(w, "%s on a CPU", s.CPU.Round(time.Millisecond))
@@ -130,6 +130,14 @@ func (s Summary) Write(w io.Writer) error {
 		fmt.Fprintf(table, "%5.1f%%\t%5.1f%%\t%s\t%s\n", 100*f.Flat, 100*f.Total, plain.Text(cut(f.Function)), plain.Text(f.File))
 	}
 	return table.Flush()
+}
+
+// count is a number of things.
+func count(n int64, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
 }
 
 // cut shortens a name, which in C++ may be a page long.

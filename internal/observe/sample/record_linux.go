@@ -76,10 +76,24 @@ func Record(r Recording, stop <-chan struct{}) (p *profile.Profile, exited bool,
 	if !r.Start.IsZero() {
 		comments = append(comments, "from the first instruction on; the time on hold before it is left out")
 	}
+	if taken(&b.Profile) < few {
+		comments = append(comments, "few samples: their shares are chance; a longer time brings more, and by perf_event_open a higher --frequency, as 999")
+	}
 	b.Profile.Comments = append(comments, host())
 	b.Profile.Symbolise(files.Paths)
 	b.Profile.SymboliseKernel()
 	return &b.Profile, exited, err
+}
+
+// few samples tell next to nothing about shares.
+const few = 20
+
+// taken is how many samples found a thread on a CPU.
+func taken(p *profile.Profile) (n int64) {
+	for _, s := range p.Samples {
+		n += s.Values[0]
+	}
+	return n
 }
 
 // unseen says when much of the time that the threads had, ended ones included, is in no sample. The kernel begins a period anew with each
