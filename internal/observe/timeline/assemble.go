@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/envoyshim/envoyshim/internal/observe/admin"
 )
 
 // An assembly is a timeline on its way.
@@ -86,6 +88,8 @@ func (a *assembly) finish() {
 	if live := slices.IndexFunc(a.marks, func(m mark) bool { return m.Kind == Live }); live >= 0 {
 		later := slices.DeleteFunc(slices.Clone(a.marks[live:]), func(m mark) bool { return m.Source == Supervisor || m.Kind == Stopped })
 		a.marks = append(a.marks[:live], later...)
+	} else if a.line.State == string(admin.Live) {
+		a.withoutSessions()
 	}
 	before, last := time.Duration(0), time.Duration(0)
 	a.line.Phases = make([]Phase, 0, len(a.marks))
@@ -99,7 +103,9 @@ func (a *assembly) finish() {
 		}
 		a.line.Phases = append(a.line.Phases, m.Phase)
 	}
-	a.line.Total = before
+	if a.complete() {
+		a.line.Total = before
+	}
 	for _, still := range a.aparts {
 		switch {
 		case still.from > last:
@@ -116,6 +122,25 @@ func (a *assembly) finish() {
 			t.End = a.on(t.End)
 		}
 	}
+}
+
+// withoutSessions takes out what debuggers and watchers did after the release: when it became LIVE is not known, so that may have been long after.
+func (a *assembly) withoutSessions() {
+	released, _ := a.first(Released)
+	all := len(a.marks)
+	a.marks = slices.DeleteFunc(a.marks, func(m mark) bool {
+		return m.at > released.at && slices.Contains([]Kind{Held, Attached, Stopped, Detached}, m.Kind)
+	})
+	if len(a.marks) < all {
+		a.note("who was attached after the release is left out: that may have been after the start")
+	}
+}
+
+// complete reports that the end of the start, or of the watch, is known, and with it how long that was.
+func (a *assembly) complete() bool {
+	_, live := a.first(Live)
+	_, ended := a.first(Ended)
+	return live || ended || a.line.Watched
 }
 
 // order is that of phases at the same moment.

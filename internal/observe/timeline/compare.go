@@ -59,7 +59,10 @@ func Read(b []byte) (*Timeline, error) {
 
 // Compare puts the phases of an old run beside those of t. Phases are the same whose kind and name are; of several, the first with the first.
 func (t *Timeline) Compare(old *Timeline) {
-	c := &Compared{Exec: old.Exec, Total: old.Total, Ratio: ratio(t.Total, old.Total), Gone: []Phase{}, Differ: []string{}}
+	c := &Compared{Exec: old.Exec, Total: old.Total, Gone: []Phase{}, Differ: []string{}}
+	if t.Total > 0 { // known
+		c.Ratio = ratio(t.Total, old.Total)
+	}
 	rest := slices.Clone(old.Phases)
 	for i := range t.Phases {
 		p := &t.Phases[i]

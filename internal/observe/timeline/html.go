@@ -58,7 +58,9 @@ func (p *picture) body() {
 	if _, live := p.phase(Live); live {
 		total = "from the exec to the last phase, " + p.State
 	}
-	sum(total, short(p.Total))
+	if p.Total > 0 {
+		sum(total, short(p.Total))
+	}
 	if p.Held > 0 {
 		sum("apart from it: on hold", short(p.Held))
 	}
@@ -87,6 +89,9 @@ func (p *picture) body() {
 // chart is the picture: a row for each phase, which begins where the one before it ended, and lanes below.
 func (p *picture) chart() {
 	p.scale = p.Total
+	if n := len(p.Phases); n > 0 {
+		p.scale = max(p.scale, p.Phases[n-1].At)
+	}
 	for _, t := range p.Threads {
 		p.scale = max(p.scale, t.Begin, t.End)
 	}
@@ -144,7 +149,7 @@ func (p *picture) lanes() {
 		for _, active := range p.Phases {
 			if active.Kind == ListenerActive && active.Name == ph.Name {
 				end, value = active.At, milli(active.At-ph.At)
-				p.bar("rest", end, p.Total)
+				p.bar("rest", end, max(end, p.Total))
 			}
 		}
 		p.bar("", ph.At, end)

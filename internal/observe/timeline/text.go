@@ -65,6 +65,9 @@ func (t *Timeline) title() string {
 // sums are lines below the table.
 func (t *Timeline) sums() []string {
 	line := "total " + short(t.Total)
+	if t.Total == 0 {
+		line = "total not known: nobody saw the end of the start"
+	}
 	if t.Held > 0 || t.Debugged > 0 {
 		line += fmt.Sprintf(", without %s on hold and %s under a debugger", short(t.Held), short(t.Debugged))
 	}

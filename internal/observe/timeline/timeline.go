@@ -59,7 +59,7 @@ type Timeline struct {
 	Watched bool       `json:"watched"`           // by the tracer, from the release on
 	State   string     `json:"state,omitempty"`   // Envoy's at the end of the watch: LIVE, INITIALIZING, ...; or exited
 
-	Total          time.Duration `json:"total_ns"`                    // to the last phase, without what is in Held and Debugged
+	Total          time.Duration `json:"total_ns,omitempty"`          // to the last phase, without what is in Held and Debugged; 0 when the end of the start is not known
 	Held           time.Duration `json:"held_ns"`                     // on hold
 	Debugged       time.Duration `json:"debugged_ns"`                 // standing still under a debugger
 	Traced         time.Duration `json:"traced_ns"`                   // standing still for the tracer, of Total
