@@ -60,7 +60,9 @@ func (a *asked) answer(r admin.Request) admin.Reply {
 	case admin.OpSnapshot:
 		reply.Snapshot, err = p.snapshot(ctx, true)
 	case admin.OpLogging:
-		reply.Levels, err = p.logging(ctx, r.Change)
+		if _, err = p.serverInfo(ctx); err == nil { // a POST is for an admin port only
+			reply.Levels, err = p.logging(ctx, r.Change)
+		}
 	default:
 		err = errors.New("unknown operation " + string(r.Op))
 	}

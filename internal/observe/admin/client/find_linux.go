@@ -53,6 +53,9 @@ func find(ctx context.Context, pid int) (*port, error) {
 func (p *port) serverInfo(ctx context.Context) (*serverInfo, error) {
 	info := new(serverInfo)
 	err := p.decode(ctx, "/server_info", info, func(any) {})
+	if status := statusError(0); errors.As(err, &status) {
+		err = fmt.Errorf("%s answers %d to /server_info: it is no admin port of Envoy", p.address, int(status))
+	}
 	if err == nil && (info.Version == "" || info.State == "" || info.Options == nil) {
 		err = errors.New("that is no Envoy's /server_info")
 	}

@@ -49,7 +49,7 @@ func (p *port) snapshot(ctx context.Context, all bool) (*admin.Snapshot, error) 
 func (p *port) decode(ctx context.Context, path string, into any, done func(any)) error {
 	return p.ask(ctx, http.MethodGet, path, func(status int, body io.Reader) error {
 		if status != http.StatusOK {
-			return fmt.Errorf("status %d", status)
+			return statusError(status)
 		}
 		if err := json.NewDecoder(body).Decode(into); err != nil {
 			return err
@@ -58,6 +58,11 @@ func (p *port) decode(ctx context.Context, path string, into any, done func(any)
 		return nil
 	})
 }
+
+// A statusError is a status of HTTP where 200 was expected.
+type statusError int
+
+func (e statusError) Error() string { return fmt.Sprintf("status %d", int(e)) }
 
 // serverInfo is envoy.admin.v3.ServerInfo.
 type serverInfo struct {
