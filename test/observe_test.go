@@ -304,7 +304,7 @@ func TestStartHeld(t *testing.T) {
 	if missing.code != 1 {
 		t.Errorf("%+v", missing)
 	}
-	contains(t, missing.stderr, "/no/such/elf", "envoyshim: start /no/such/elf: open /no/such/elf: no such file or directory\n")
+	contains(t, missing.stderr, "envoyshim: start /no/such/elf: open /no/such/elf: no such file or directory")
 
 	// What ends the command ends the ELF.
 	for _, sig := range []unix.Signal{unix.SIGTERM, unix.SIGHUP, unix.SIGINT} {

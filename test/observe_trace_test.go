@@ -278,6 +278,7 @@ func TestTraceOfOtherPrograms(t *testing.T) {
 	}{
 		"by name":      {[]string{"--at", "probe_step", "--", probe(t), "count", "3"}, 0, []string{"probe_step(int)"}},
 		"its status":   {[]string{"--at", "main", "--", probe(t), "exit", "7"}, 7, []string{"main"}},
+		"never live":   {[]string{"--at", "main", "--until", "live", "--", probe(t), "exit", "7"}, 7, []string{"main"}},
 		"its signal":   {[]string{"--at", "main", "--", probe(t), "kill", "15"}, 128 + 15, []string{"main"}},
 		"static":       {[]string{"--preset", "startup", "--at", "/^probe_st/", "--", fixture(t, "bin/test/probe-static"), "count", "2"}, 0, []string{"main"}},
 		"static PIE":   {[]string{"--at", "@entry", "--at", "main", "--", fixture(t, "bin/test/probe-static-pie"), "exit", "0"}, 0, []string{"@entry", "main"}},

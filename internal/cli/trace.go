@@ -36,8 +36,8 @@ type traceCommand struct {
 	Until        string         `enum:"live,main,exit" default:"exit" placeholder:"live|main|exit" help:"End when Envoy is LIVE, at main, or with the process."`
 	With         string         `enum:"auto,gdb,lldb,own" default:"auto" placeholder:"auto|gdb|lldb|own" help:"A debugger, which knows source lines and arguments, or the tracer in here, which is 5 to 15 times as fast and needs no debugger; auto takes a debugger for --at in an ELF that is started here, if one is installed and the ELF has debug information."`
 	Frames       int            `default:"10" placeholder:"N" help:"How many calls of the backtrace are told."`
-	Format       string         `enum:"text,json,trace-event" default:"text" xor:"form" placeholder:"text|json|trace-event" help:"For people, events as lines of JSON, or what Perfetto and chrome://tracing open."`
-	JSON         bool           `name:"json" xor:"form" help:"The same as --format json."`
+	Format       string         `placeholder:"text|json|trace-event" help:"For people, events as lines of JSON, or what Perfetto and chrome://tracing open."`
+	JSON         bool           `name:"json" help:"The same as --format json."`
 	Output       string         `short:"o" placeholder:"FILE" help:"Where to write; else standard output."`
 	Admin        string         `placeholder:"ADDR" help:"Envoy's admin port, for --until live; else it is looked for."`
 	PID          int            `name:"pid" placeholder:"N" help:"The process, on hold or not; else the only one here."`
@@ -69,6 +69,13 @@ func (c *traceCommand) Run(s *command.Streams) error {
 	}
 	signal.Ignore(unix.SIGPIPE) // the error tells
 	exited, err := c.trace(s, out, asked)
+	if child != nil && !exited {
+		select {
+		case <-child.Ended():
+			exited = true
+		default:
+		}
+	}
 	switch {
 	case child == nil:
 	case exited: // by itself; this process may have yet to hear of it
@@ -103,6 +110,12 @@ func (c *traceCommand) Check() error {
 			hint = "; did you mean " + names[i] + "?"
 		}
 		return command.Usage("--syscall %s: no system call has this name%s", name, hint)
+	}
+	switch forms := []string{"text", "json", "trace-event"}; {
+	case c.Format != "" && !slices.Contains(forms, c.Format): // no enum: it would have an empty word, for none
+		return command.Usage("--format: no form is called %q; there are %s", c.Format, strings.Join(forms, ", "))
+	case c.JSON && c.Format != "" && c.Format != "json":
+		return command.Usage("--json and --format %s exclude each other", c.Format)
 	}
 	if c.For != nil && *c.For <= 0 {
 		return command.Usage("--for: %s is no time to trace for", *c.For)
@@ -246,11 +259,13 @@ func (c *traceCommand) trace(s *command.Streams, out io.Writer, asked <-chan os.
 	}
 	if c.Until == "live" {
 		go func() {
-			if err := admin.Wait(ctx, c.PID, c.Admin); err != nil && ctx.Err() == nil && !errors.Is(err, os.ErrProcessDone) {
+			switch err := admin.Wait(ctx, c.PID, c.Admin); {
+			case err == nil:
+				stop()
+			case errors.Is(err, os.ErrProcessDone): // with which the trace ends, and tells how that was
+			case ctx.Err() == nil:
 				fmt.Fprintf(s.Err, "envoyshim: --until live: %v; the trace goes on\n", err)
-				return
 			}
-			stop()
 		}()
 	}
 	go func() {
