@@ -186,6 +186,9 @@ func (c *telemetryCommand) follow(ctx context.Context, s *command.Streams, fetch
 		return errors.New("interrupted before Envoy answered")
 	}
 	report := telemetry.Between(first, last, c.All)
+	if first.Time.Equal(last.Time) { // it was LIVE already: what has moved since it began
+		report = telemetry.Single(last, c.All)
+	}
 	if c.Watch && c.JSON {
 		return events.Encode(struct {
 			Event string `json:"event"`

@@ -11,7 +11,7 @@ type Kind string
 // The kinds.
 const (
 	Waiting   Kind = "waiting"   // nobody answers, as Text says: told once until somebody does
-	Reached   Kind = "reached"   // the first answer, or the first after Waiting
+	Reached   Kind = "reached"   // the first answer, or the first after Waiting; Text says what of it is to be known
 	Moved     Kind = "change"    // Change has moved
 	State     Kind = "state"     // Envoy's state is Text now
 	Restart   Kind = "restart"   // Envoy was started again: what follows counts from nothing
@@ -38,7 +38,7 @@ type Options struct {
 }
 
 // Follow asks for the metrics again and again until Envoy is LIVE, or ctx is done. It returns the first and the last answer of the Envoy that was there
-// last; both are empty when nobody has answered.
+// last; both are empty when nobody has answered. Of an Envoy that was started meanwhile the first is its beginning: a fast start is over before it answers.
 func Follow(ctx context.Context, o Options) (first, last Scrape) {
 	begin := time.Now()
 	tell := func(e Event) {
@@ -47,6 +47,7 @@ func Follow(ctx context.Context, o Options) (first, last Scrape) {
 	}
 	silent, state, problems := true, "", 0
 	said := false
+	before := begin // the question before
 	next := time.NewTimer(0)
 	defer next.Stop()
 	for {
@@ -56,6 +57,7 @@ func Follow(ctx context.Context, o Options) (first, last Scrape) {
 		case <-next.C:
 		}
 		next.Reset(o.Interval)
+		asked := time.Now()
 		answer, err := fetch(ctx, o)
 		switch {
 		case ctx.Err() != nil:
@@ -64,7 +66,7 @@ func Follow(ctx context.Context, o Options) (first, last Scrape) {
 			if !said {
 				tell(Event{Kind: Waiting, Text: err.Error()})
 			}
-			silent, said = true, true
+			silent, said, before = true, true, asked
 			continue
 		}
 		now := Parse(answer)
@@ -73,15 +75,20 @@ func Follow(ctx context.Context, o Options) (first, last Scrape) {
 			tell(Event{Kind: Malformed, Problems: now.Problems})
 		}
 		if silent {
-			tell(Event{Kind: Reached})
-			silent, said = false, false
+			reached := Event{Kind: Reached}
+			if first.Series == nil && now.State() == States[0] {
+				reached.Text = "already LIVE at the first answer"
+			}
+			tell(reached)
 		}
 		switch {
+		case first.Series == nil && said && now.startedWithin(time.Since(begin)):
+			first = now.beginning(before)
 		case first.Series == nil:
 			first = now
 		case Restarted(last, now):
 			tell(Event{Kind: Restart})
-			first, state = now, ""
+			first, state = now.beginning(before), ""
 		default:
 			for _, c := range Compare(last, now, false) {
 				tell(Event{Kind: Moved, Change: &c})
@@ -94,6 +101,7 @@ func Follow(ctx context.Context, o Options) (first, last Scrape) {
 				}
 			}
 		}
+		silent, said, before = false, false, asked
 		last = now
 		if s := now.State(); s != state && s != "" {
 			state = s

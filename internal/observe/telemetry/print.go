@@ -3,6 +3,8 @@ package telemetry
 import (
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -32,20 +34,7 @@ func Between(first, last Scrape, all bool) Report {
 
 // Print writes the report for people.
 func (r Report) Print(w io.Writer) error {
-	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	if r.single {
-		fmt.Fprintln(out, "METRIC\tVALUE")
-	} else {
-		fmt.Fprintln(out, "METRIC\tFIRST\tLAST")
-	}
-	for _, c := range r.Changes {
-		if r.single {
-			fmt.Fprintf(out, "%s\t%s\n", plain.Text(c.Key()), orNone(c.Last))
-		} else {
-			fmt.Fprintf(out, "%s\t%s\t%s\n", plain.Text(c.Key()), orNone(c.First), orNone(c.Last))
-		}
-	}
-	if err := out.Flush(); err != nil {
+	if err := r.table(w); err != nil {
 		return err
 	}
 	for i, wrong := range []string{"Wrong, or not there yet:", "What the others mean:"} {
@@ -80,6 +69,40 @@ func (r Report) Print(w io.Writer) error {
 	return nil
 }
 
+// table writes a line a metric. Its labels are long, and stand below.
+func (r Report) table(w io.Writer) error {
+	if len(r.Changes) == 0 {
+		_, err := fmt.Fprintln(w, "No metric of a start has moved.")
+		return err
+	}
+	var lines strings.Builder
+	out := tabwriter.NewWriter(&lines, 0, 0, 2, ' ', 0)
+	if r.single {
+		fmt.Fprintln(out, "METRIC\tVALUE")
+	} else {
+		fmt.Fprintln(out, "METRIC\tFIRST\tLAST")
+	}
+	for _, c := range r.Changes {
+		if r.single {
+			fmt.Fprintf(out, "%s\t%s\n", plain.Text(c.Name), orNone(c.Last))
+		} else {
+			fmt.Fprintf(out, "%s\t%s\t%s\n", plain.Text(c.Name), orNone(c.First), orNone(c.Last))
+		}
+	}
+	if err := out.Flush(); err != nil {
+		return err
+	}
+	for i, line := range slices.Collect(strings.Lines(lines.String())) {
+		if i > 0 && len(r.Changes[i-1].Labels) > 0 {
+			line += "    " + plain.Text(strings.TrimPrefix(r.Changes[i-1].Key(), r.Changes[i-1].Name)) + "\n"
+		}
+		if _, err := io.WriteString(w, line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func orNone(v *Value) string {
 	if v == nil {
 		return "-"
@@ -94,6 +117,9 @@ func (e Event) String() string {
 	case Waiting:
 		return at + "waiting: " + plain.Text(e.Text)
 	case Reached:
+		if e.Text != "" {
+			return at + "Envoy answers: " + e.Text
+		}
 		return at + "Envoy answers"
 	case State:
 		return at + "state: " + e.Text

@@ -210,3 +210,21 @@ func (s Scrape) State() string {
 	}
 	return States[int(n)]
 }
+
+// startedWithin says whether Envoy began no longer ago than d, as far as its uptime tells: in seconds, and as old as the last flush.
+func (s Scrape) startedWithin(d time.Duration) bool {
+	uptime, ok := s.number("envoy_server_uptime")
+	return ok && uptime <= d.Seconds()
+}
+
+// beginning is what the same series were when Envoy began: counters and distributions are 0, of gauges nothing is known.
+func (s Scrape) beginning(at time.Time) Scrape {
+	b := Scrape{Time: at, Series: map[string]Series{}}
+	for key, one := range s.Series {
+		if one.Type == "counter" || one.Value.Distribution {
+			one.Value = Value{Distribution: one.Value.Distribution}
+			b.Series[key] = one
+		}
+	}
+	return b
+}

@@ -177,6 +177,49 @@ func TestFollow(t *testing.T) {
 	}
 }
 
+// A start may be over before the first answer: what has moved is counted from its beginning. An older Envoy's is not known.
+func TestFollowFastStart(t *testing.T) {
+	for uptime, want := range map[int]string{0: "0 > 5", 7: "none"} {
+		answers := []error{errors.New("nobody there"), nil}
+		reached := ""
+		first, last := Follow(context.Background(), Options{
+			Interval: time.Millisecond, Timeout: time.Minute, UntilLive: true,
+			Fetch: func(context.Context) ([]byte, error) {
+				err := answers[0]
+				answers = answers[1:]
+				return fmt.Appendf(nil, "envoy_server_state 0\nenvoy_listener_manager_workers_started 1\nenvoy_server_uptime %d\n# TYPE envoy_server_x counter\nenvoy_server_x 5\n", uptime), err
+			},
+			Tell: func(e Event) {
+				if e.Kind == Reached {
+					reached = e.String()
+				}
+			},
+		})
+		got := "none"
+		for _, c := range Compare(first, last, false) {
+			if c.Name == "envoy_server_x" {
+				got = orNone(c.First) + " > " + orNone(c.Last)
+			}
+		}
+		if got != want || !strings.HasSuffix(reached, "Envoy answers: already LIVE at the first answer") {
+			t.Errorf("uptime %d: %s, %q", uptime, got, reached)
+		}
+	}
+}
+
+// Labels are long: they stand below their metric, and make no column wide.
+func TestLabelsBelow(t *testing.T) {
+	var out strings.Builder
+	s := Parse([]byte("envoy_cluster_a{envoy_cluster_name=\"outbound|80||x.y\"} 3\nenvoy_cluster_b 4\n"))
+	if err := Single(s, false).Print(&out); err != nil || out.String() != "METRIC           VALUE\nenvoy_cluster_a  3\n    {envoy_cluster_name=\"outbound|80||x.y\"}\nenvoy_cluster_b  4\n" {
+		t.Errorf("%v\n%s", err, out.String())
+	}
+	out.Reset()
+	if err := Between(s, s, false).Print(&out); err != nil || out.String() != "No metric of a start has moved.\n" {
+		t.Errorf("%v\n%s", err, out.String())
+	}
+}
+
 // Whatever comes: lines are lost only where they are told, and what stands around stays.
 func FuzzParse(f *testing.F) {
 	f.Add(exposition)
