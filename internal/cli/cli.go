@@ -37,6 +37,8 @@ type commands struct {
 	Attend    attendCommand    `cmd:"" hidden:""`
 	NodeAgent nodeAgentCommand `cmd:"" name:"node-agent" hidden:""`
 	Remote    remoteCommand    `cmd:"" hidden:""`
+	Telemetry elsewhereCommand `cmd:"" hidden:""`
+	Accesslog elsewhereCommand `cmd:"" hidden:""`
 
 	Version kong.VersionFlag `help:"Print the version."`
 }

@@ -222,6 +222,8 @@ func TestOutput(t *testing.T) {
 		{"run -- sh -c :", "", "", 0},
 		{"run echo --mode x -- -h", "--mode x -- -h\n", "", 0},
 		{"run -- echo --mode x -- -h", "--mode x -- -h\n", "", 0},
+		{"telemetry --url x", "", "envoyshim: telemetry is a command of kubectl-envoyshim: kubectl envoyshim telemetry\n", 2},
+		{"accesslog", "", "envoyshim: accesslog is a command of kubectl-envoyshim: kubectl envoyshim accesslog\n", 2},
 	} {
 		t.Run(c.args, func(t *testing.T) {
 			stdout, stderr, status := run(t, nil, strings.Fields(c.args)...)
