@@ -14,6 +14,7 @@ import (
 
 	"github.com/envoyshim/envoyshim/images/symbols"
 	"github.com/envoyshim/envoyshim/internal/command"
+	"github.com/envoyshim/envoyshim/internal/elfinfo"
 	"github.com/envoyshim/envoyshim/internal/observe/perfdata"
 	"github.com/envoyshim/envoyshim/internal/observe/profile"
 	"github.com/envoyshim/envoyshim/internal/observe/profile/pprof"
@@ -44,6 +45,9 @@ func (c *convertCommand) Run(s *command.Streams) error {
 	if err := c.check(c.Output); err != nil {
 		return err
 	}
+	if err := c.sources(); err != nil {
+		return err
+	}
 	in, name, err := c.open(s)
 	if err != nil {
 		return err
@@ -54,6 +58,25 @@ func (c *convertCommand) Run(s *command.Streams) error {
 		return err
 	}
 	return cmp.Or(c.write(s, p), err)
+}
+
+// sources says which of the named sources of names cannot be read: without them the profile would be poorer, and nobody would know why.
+func (c *convertCommand) sources() error {
+	if c.ELF != "" {
+		_, err := elfinfo.Read(c.ELF)
+		if errors.Is(err, elfinfo.ErrNotELF) {
+			return fmt.Errorf("--elf: %s is no ELF file", c.ELF)
+		}
+		if err != nil {
+			return fmt.Errorf("--elf: %w", err)
+		}
+	}
+	if c.Symbols != "" {
+		if _, err := os.ReadDir(c.Symbols); err != nil {
+			return fmt.Errorf("--symbols: %w", err)
+		}
+	}
+	return nil
 }
 
 // input is what is read. A file can be read at random.
