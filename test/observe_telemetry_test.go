@@ -171,14 +171,18 @@ func TestTelemetryOfFiles(t *testing.T) {
 		t.Errorf("%v %s", err, stdout)
 	}
 	for args, want := range map[string]result{
-		"telemetry":                     {"", "envoyshim: name a pod, one or two files, or --url; see kubectl envoyshim telemetry --help", 2},
-		"telemetry " + none:             {"", "envoyshim: " + none + ` has no metrics in Prometheus's text format: line 1 (offset 0): invalid metric name: "<html>"`, 1},
-		"telemetry --watch " + a:        {"", "envoyshim: --watch and --until are for a pod or --url: a file does not move; see kubectl envoyshim telemetry --help", 2},
-		"telemetry --url ftp://x":       {"", `envoyshim: --url "ftp://x" is no address as http://127.0.0.1:15000; see kubectl envoyshim telemetry --help`, 2},
-		"telemetry web-0 web-1":         {"", "envoyshim: web-0 and web-1: one pod, or files that are there; see kubectl envoyshim telemetry --help", 2},
-		"telemetry svc/x":               {"", `envoyshim: "svc/x" names no pod: POD, or deploy/NAME, sts/NAME, ds/NAME, rs/NAME, job/NAME; see kubectl envoyshim telemetry --help`, 2},
-		"accesslog --format x " + a:     {"", "envoyshim: --format: the format has no command operator, as %RESPONSE_FLAGS%; see kubectl envoyshim accesslog --help", 2},
-		"accesslog " + dir + "/nowhere": {"0 of 0 requests failed", "envoyshim: open " + dir + "/nowhere: no such file or directory", 1},
+		"telemetry":                 {"", "envoyshim: name a pod, one or two files, or --url; see kubectl envoyshim telemetry --help", 2},
+		"telemetry " + none:         {"", "envoyshim: " + none + ` has no metrics in Prometheus's text format: line 1 (offset 0): invalid metric name: "<html>"`, 1},
+		"telemetry --watch " + a:    {"", "envoyshim: --watch and --until are for a pod or --url: a file does not move; see kubectl envoyshim telemetry --help", 2},
+		"telemetry --url ftp://x":   {"", `envoyshim: --url "ftp://x" is no address as http://127.0.0.1:15000; see kubectl envoyshim telemetry --help`, 2},
+		"telemetry web-0 web-1":     {"", "envoyshim: web-0 and web-1: one pod, or files that are there; see kubectl envoyshim telemetry --help", 2},
+		"telemetry svc/x":           {"", "envoyshim: stat svc/x: no such file or directory; a pod is named as POD, deploy/NAME, sts/NAME, ds/NAME, rs/NAME or job/NAME", 1},
+		"telemetry " + dir:          {"", "envoyshim: " + dir + " is a directory", 1},
+		"accesslog --format x " + a: {"", "envoyshim: --format: the format has no command operator, as %RESPONSE_FLAGS%; see kubectl envoyshim accesslog --help", 2},
+		"accesslog /dev/null":       {"0 of 0 requests failed", "envoyshim: no line is of an access log: is it switched on (Istio: meshConfig.accessLogFile: /dev/stdout), and of a format of its own (--format)?", 1},
+		"profile convert x -o " + dir + "/o --elf " + dir + "/nowhere":     {"", "envoyshim: --elf: open " + dir + "/nowhere: no such file or directory", 1},
+		"profile convert x -o " + dir + "/o --symbols " + dir + "/nowhere": {"", "envoyshim: --symbols: open " + dir + "/nowhere: no such file or directory", 1},
+		"accesslog " + dir + "/nowhere":                                    {"", "envoyshim: open " + dir + "/nowhere: no such file or directory", 1},
 	} {
 		if got := finish(t, append([]string{kubectlCLI(t)}, strings.Fields(args)...)...); got != want {
 			t.Errorf("%s\n got %+v\nwant %+v", args, got, want)

@@ -62,12 +62,15 @@ func (c *accesslogCommand) Run(s *command.Streams) error {
 		fmt.Fprintln(s.Err, "envoyshim:", warning)
 	}
 	err = c.read(s, log)
+	if err != nil && log.Requests+log.Others+log.Unreadable+log.Empty == 0 {
+		return err
+	}
 	if c.JSON {
 		tell(summaryEvent{"summary", report.Summary(log)})
 	} else {
 		report.Print(s.Out, log)
 	}
-	if err == nil && log.Requests == 0 && log.Others+log.Unreadable > 0 {
+	if err == nil && log.Requests == 0 {
 		err = errors.New("no line is of an access log: is it switched on (Istio: meshConfig.accessLogFile: /dev/stdout), and of a format of its own (--format)?")
 	}
 	return errors.Join(err, broken)

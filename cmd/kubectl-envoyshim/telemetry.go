@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/envoyshim/envoyshim/internal/command"
@@ -39,7 +40,11 @@ type telemetryCommand struct {
 func (c *telemetryCommand) Run(s *command.Streams) error {
 	files := len(c.What) > 0
 	for _, name := range c.What {
-		files = files && isFile(name)
+		is, err := isFile(name)
+		if err != nil {
+			return err
+		}
+		files = files && is
 	}
 	follows := c.Watch || c.Until == "live"
 	switch {
@@ -74,10 +79,19 @@ func (c *telemetryCommand) Run(s *command.Streams) error {
 	return c.report(s, telemetry.Single(telemetry.Parse(answer), c.All))
 }
 
-// isFile tells a file from the name of a pod.
-func isFile(name string) bool {
+// isFile tells a file from the name of a pod. The error is of a path, which names no pod, where there is no file.
+func isFile(name string) (bool, error) {
 	info, err := os.Stat(name)
-	return name == "-" || err == nil && !info.IsDir()
+	if name == "-" || err == nil && !info.IsDir() {
+		return true, nil
+	}
+	if _, noPod := kube.ParseTarget(name); noPod == nil || !strings.Contains(name, "/") {
+		return false, nil
+	}
+	if err == nil {
+		return false, fmt.Errorf("%s is a directory", name)
+	}
+	return false, fmt.Errorf("%w; a pod is named as POD, deploy/NAME, sts/NAME, ds/NAME, rs/NAME or job/NAME", err)
 }
 
 // files reports what one scrape has, or what moved between two.
