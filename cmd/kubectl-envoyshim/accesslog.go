@@ -45,7 +45,7 @@ func (c *accesslogCommand) Run(s *command.Streams) error {
 			broken = err
 		}
 	}
-	log, warning, err := accesslog.New(format, func(e *accesslog.Entry) {
+	log, warnings, err := accesslog.New(format, func(e *accesslog.Entry) {
 		if report.Add(e) && c.JSON {
 			tell(requestEvent{"request", e})
 		}
@@ -58,7 +58,7 @@ func (c *accesslogCommand) Run(s *command.Streams) error {
 	if err != nil {
 		return command.Usage("--format: %w", err)
 	}
-	if warning != "" {
+	for _, warning := range warnings {
 		fmt.Fprintln(s.Err, "envoyshim:", warning)
 	}
 	err = c.read(s, log)

@@ -147,6 +147,30 @@ func TestFormatStrings(t *testing.T) {
 			t.Errorf("%q: %v", format, err)
 		}
 	}
+	const blind = "the format has neither %RESPONSE_FLAGS% nor %RESPONSE_CODE%: no line of it tells a failure"
+	for format, want := range map[string]string{
+		"":                                  "",
+		IstioFormat:                         "",
+		EnvoyFormat:                         "",
+		"%RESPONSE_CODES% %RESPONSE_FLAGS%": "Envoy 1.40 has no command operator %RESPONSE_CODES%; the nearest is %RESPONSE_CODE%",
+		"%ZZZZZZZZZZ% %GRPC_STATUS%":        "Envoy 1.40 has no command operator %ZZZZZZZZZZ%",
+		"%REQUEST_HEADER(:METHOD)%":         blind,
+		`{"a": "%PROTOCOL%"}`:               blind,
+		`{"a": "%RESP(grpc-status)%"}`:      "",
+	} {
+		failed := 0
+		l, warnings, err := New(format, func(e *Entry) {
+			if e.Failed() {
+				failed++
+			}
+		}, func(Problem) {})
+		if err != nil || strings.Join(warnings, "; ") != want {
+			t.Errorf("%q: %q, %v", format, warnings, err)
+		}
+		if want == blind && (l.Read("", strings.NewReader("GET\n")) != nil || failed > 0) {
+			t.Errorf("%q: a status that is not told is no failure", format)
+		}
+	}
 	f, err := Compile("%REQ(A)%%REQ(B)%%RESPONSE_CODE% %PROTOCOL%")
 	if err != nil || f.Warning != "REQ(A) and REQ(B) and RESPONSE_CODE stand side by side in the format: nothing tells where one ends, so they are read as one" {
 		t.Errorf("%v, %v", f, err)

@@ -146,5 +146,5 @@ func (e *Entry) Failed() bool {
 	}
 	flagged := slices.ContainsFunc(e.Flags, func(name string) bool { return FlagNamed(name).Failed() })
 	grpc := e.GRPC != "" && !strings.EqualFold(e.GRPC, "ok") && !strings.EqualFold(e.GRPC, "invalid")
-	return flagged || e.Status >= 500 || e.Status == 0 && e.Method != "" || grpc
+	return flagged || e.Status >= 500 || e.value("RESPONSE_CODE") == "0" && e.Method != "" || grpc
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -57,26 +59,36 @@ var defaults = func() []*Format {
 }()
 
 // New makes a Log. format is a format string, a format dictionary, or "": then each line is of Envoy's or Istio's default, or JSON. each is
-// called for each request, problem for each line that could not be read. The warning says what of the format cannot be told apart, if there is such.
-func New(format string, each func(*Entry), problem func(Problem)) (l *Log, warning string, err error) {
+// called for each request, problem for each line that could not be read. The warnings say what of the format is suspect.
+func New(format string, each func(*Entry), problem func(Problem)) (l *Log, warnings []string, err error) {
 	l = &Log{each: each, problem: problem, formats: defaults, json: &Dictionary{}}
 	text := strings.TrimSpace(format)
+	var given []*Format
 	switch {
 	case text == "":
+		return l, nil, nil
 	case strings.HasPrefix(text, "{"), strings.Contains(text, "\n") && isDictionary(text):
 		if l.json, err = CompileDictionary(text); err != nil {
-			return nil, "", err
+			return nil, nil, err
 		}
-		warning = l.json.Warning
+		if l.json.Warning != "" {
+			warnings = append(warnings, l.json.Warning)
+		}
+		for _, path := range slices.Sorted(maps.Keys(l.json.formats)) {
+			given = append(given, l.json.formats[path])
+		}
 	default:
 		f, err := Compile(format)
 		if err != nil {
-			return nil, "", err
+			return nil, nil, err
 		}
 		l.formats = append([]*Format{f}, defaults...)
-		warning = f.Warning
+		if f.Warning != "" {
+			warnings = append(warnings, f.Warning)
+		}
+		given = append(given, f)
 	}
-	return l, warning, nil
+	return l, append(warnings, doubts(given)...), nil
 }
 
 // isDictionary tells YAML with keys from a format string.
