@@ -62,7 +62,7 @@ func Write(w io.Writer, p *profile.Profile, o Options) error {
 	d.printf(`<rect class="paper" width="100%%" height="100%%"/>` + "\n")
 	d.printf(`<text class="heading" x="10" y="24">%s</text>`+"\n", escape(cmp.Or(o.Title, title(p))))
 	d.printf(`<text class="note" x="10" y="42">%s</text>`+"\n", escape(d.subtitle(p, value, leftOut)))
-	d.printf(`<text id="details" class="note" x="10" y="62">Each bar is a call, below its caller; its width is its share.</text>` + "\n")
+	d.printf(`<text id="details" class="note" x="10" y="62">Each bar is a call, below its caller; its width is its share. Grey: all, a thread, or a call in no known file.</text>` + "\n")
 	d.printf(`<text id="matched" class="note" x="100%%" dx="-150" y="24" text-anchor="end"></text>` + "\n")
 	d.printf(`<text id="reset" class="button" x="100%%" dx="-70" y="24" text-anchor="end">Reset zoom</text>` + "\n")
 	d.printf(`<text id="search" class="button" x="100%%" dx="-10" y="24" text-anchor="end">Search</text>` + "\n")
