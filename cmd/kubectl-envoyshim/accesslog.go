@@ -15,7 +15,7 @@ import (
 type accesslogCommand struct {
 	Format     string   `name:"format" placeholder:"TEXT" xor:"format" help:"The format of the lines: a format string or a format dictionary as Envoy's configuration has it; else Envoy's and Istio's defaults and JSON are known."`
 	FormatFile string   `name:"format-file" complete:"file" placeholder:"F" xor:"format" help:"A file with the format."`
-	All        bool     `name:"all" help:"What went well, too."`
+	All        bool     `name:"all" help:"Tell of the requests that went well, too."`
 	Flags      bool     `name:"flags" help:"Explain all of Envoy's response flags, and read nothing."`
 	JSON       bool     `name:"json" help:"Print JSON Lines: each failed request (with --all each request), each line that could not be read, and a summary in the end."`
 	Files      []string `arg:"" optional:"" name:"file" complete:"file" help:"Logs; else standard input, as from 'kubectl logs POD -c istio-proxy'."`

@@ -24,8 +24,8 @@ type convertCommand struct {
 	flameFlags
 	In       string `arg:"" name:"in" help:"A file of perf record, or a profile in pprof's format; - is standard input."`
 	Output   string `short:"o" complete:"file" placeholder:"FILE" help:"Write the profile there, in pprof's format (FILE.pb.gz); - is standard output."`
-	Symbols  string `complete:"file" placeholder:"DIR" help:"Take names from the builds prepared there by image symbols."`
-	ELF      string `name:"elf" complete:"file" placeholder:"FILE" help:"Take the names of its build from this file."`
+	Symbols  string `complete:"file" placeholder:"DIR" help:"Take names from the builds that 'kubectl envoyshim image symbols' has put there."`
+	ELF      string `name:"elf" complete:"file" placeholder:"FILE" help:"Take names from this file, where it is of the recorded build, as an unstripped ELF."`
 	Kallsyms string `complete:"file" placeholder:"FILE" help:"Take the kernel's names from this copy of /proc/kallsyms; else from the one that perf has kept (~/.debug)."`
 	JSON     bool   `name:"json" help:"Print the summary as JSON, on standard output unless the profile goes there."`
 }

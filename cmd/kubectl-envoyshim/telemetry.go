@@ -28,7 +28,7 @@ type telemetryCommand struct {
 	podFlags
 	URL      string        `name:"url" placeholder:"URL" help:"Where metrics are exposed, as http://127.0.0.1:15000; without a path /stats/prometheus."`
 	Via      string        `name:"via" enum:"port-forward,exec,auto" default:"auto" placeholder:"auto" help:"How the pod is reached: port-forward, exec (by its pilot-agent, curl or wget), or auto, the second where the first is forbidden."`
-	Port     int           `name:"port" placeholder:"N" help:"The port in the pod; else 15000, Envoy's admin port, or 15090, Istio's for Prometheus."`
+	Port     int           `name:"port" placeholder:"N" help:"The port in the pod; else 15000, Envoy's admin port, then 15090, Istio's for Prometheus."`
 	Watch    bool          `name:"watch" help:"Print changes as they come, until Ctrl-C, or --until."`
 	Until    string        `name:"until" enum:"live,never" default:"never" placeholder:"live" help:"live: wait for Envoy, and report what moved until it is LIVE."`
 	Interval time.Duration `name:"interval" default:"250ms" placeholder:"D" help:"How often metrics are asked for (Go duration; ${default})."`
