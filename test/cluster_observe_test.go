@@ -20,7 +20,7 @@ func TestClusterProfile(t *testing.T) {
 	if r := p.result(); r.code != 0 || r.stdout != "" || !strings.Contains(r.stderr, " samples of ") {
 		t.Fatalf("%+v", r)
 	}
-	sampled := parseProfile(t, file)
+	sampled := opened(t, file)
 	if count(sampled) == 0 || filepath.Base(sampled.Mapping[0].File) != "envoy" {
 		t.Errorf("%v", sampled)
 	}
@@ -37,7 +37,7 @@ func TestClusterProfile(t *testing.T) {
 	if r := p.result(); r.code != 0 {
 		t.Fatalf("%+v", r)
 	}
-	parseProfile(t, ended)
+	opened(t, ended)
 }
 
 // A held Envoy is let run by those who watch its start, in its pod, and what they see comes here; one that runs is asked and steered.
@@ -82,7 +82,7 @@ func TestClusterUnattended(t *testing.T) {
 	contains(t, logs, `"event":"attached"`, "listen(fd=")
 	file := filepath.Join(sharedDir(t), "start.pb.gz")
 	told(t, "profile", "-n", namespace, "profile", "-o", file)
-	if count(parseProfile(t, file)) == 0 {
+	if count(opened(t, file)) == 0 {
 		t.Error("the kept profile has no samples")
 	}
 }
