@@ -49,7 +49,7 @@ func TestPodCommandsWithoutACluster(t *testing.T) {
 		"profile x -o f --kubeconfig " + config: {"", "envoyshim: reach the cluster at http://127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused; is it up, and the right --context?", 1},
 		"profile convert":                       {"", `envoyshim: expected "<in>"`, 2},
 		"profile convert f":                     {"", "envoyshim: nothing is to be written: name a file by --output, --flamegraph or both", 2},
-		"profile convert f -o - --json":         {"", "envoyshim: standard output is for the profile: leave out --json", 2},
+		"profile convert f -o - --json":         {"", "envoyshim: standard output is for the profile or its picture: leave out --json", 2},
 		"profile convert f -o g --type cpu":     {"", "envoyshim: --type is for --flamegraph", 2},
 		"profile convert " + dir + "/none -o g": {"", "envoyshim: open " + dir + "/none: no such file or directory", 1},
 		"profile convert " + dir + " -o g":      {"", "envoyshim: " + dir + " is a directory, as perf record --threads makes them: record without --threads", 1},

@@ -26,6 +26,7 @@ type mark struct {
 
 // Assemble makes the timeline of what was seen. It fails when nothing tells when the process was started.
 func Assemble(r *Record) (*Timeline, error) {
+	r.toldRelease()
 	c, err := newClock(r)
 	if err != nil {
 		return nil, err

@@ -168,6 +168,7 @@ func TestAssemble(t *testing.T) {
 	}{
 		{"a whole start", start(), wholeStart},
 		{"without the supervisor's history", but(func(r *Record) { r.History = nil }), strings.Replace(wholeStart, "attached trace 0.0 ms\n", "", 1)},
+		{"a history of before the release", but(func(r *Record) { r.History = r.History[:2] }), strings.Replace(wholeStart, "attached trace 0.0 ms\n", "", 1)},
 		{"the clock is set an hour forward during the hold", but(func(r *Record) {
 			// The supervisor's exec is as it was told; all others tell an hour more. Envoy's own times are right only by luck, and these are not.
 			exec := began.Add(-time.Hour).Round(0)

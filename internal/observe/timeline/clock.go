@@ -80,6 +80,15 @@ func (r *Record) begin() (observe.Event, bool) {
 	return r.Events[i], true
 }
 
+// toldRelease adds the release to a history that was had before it. The supervisor goes with the process, and may not be there to be asked again.
+func (r *Record) toldRelease() {
+	begin, watched := r.begin()
+	exec := r.transition("exec")
+	if watched && begin.Held > 0 && exec != nil && r.transition("resumed") == nil {
+		r.History = append(slices.Clone(r.History), Transition{Time: exec.Time.Add(begin.Held), What: "resumed", By: "trace"})
+	}
+}
+
 // transition returns the first transition of a kind, or nil.
 func (r *Record) transition(what string) *Transition {
 	for i := range r.History {
