@@ -58,7 +58,7 @@ func (s *supervisor) newUnattended() (u *unattended, err error) {
 		return nil, errors.New("it reaches the process by the control socket, which is not there")
 	}
 	u = &unattended{done: make(chan struct{})}
-	if s.Mode == Profile && !namesOutput(s.Words) {
+	if s.Mode == Profile && !name(s.Words, "-o", "--output") {
 		if u.kept, err = newMemfile("profile"); err != nil {
 			return nil, err
 		}
@@ -92,15 +92,27 @@ func (s *supervisor) unattendedEnded(u *unattended) {
 
 // commandLine are the words that the command of a mode gets when the user has given those.
 func commandLine(mode Mode, words []string) []string {
-	if mode == Profile && !namesOutput(words) {
-		return append(slices.Clone(words), "-o", keptPath)
+	words = slices.Clone(words)
+	if !name(words, "--until", "--for", "--duration") {
+		words = append(words, endOfUnattended[mode]...)
+	}
+	if mode == Profile && !name(words, "-o", "--output") {
+		words = append(words, "-o", keptPath)
 	}
 	return words
 }
 
-// namesOutput reports words that say where the profile is to be written.
-func namesOutput(words []string) bool {
+// endOfUnattended is when the command ends whose words do not say it: nobody is there who would end it.
+var endOfUnattended = map[Mode][]string{
+	Trace:   {"--until", "live", "--for", "1m"},
+	Profile: {"--until", "live", "--duration", "1m"},
+}
+
+// name reports words that give one of the flags, a short one also with its value in the same word.
+func name(words []string, flags ...string) bool {
 	return slices.ContainsFunc(words, func(w string) bool {
-		return strings.HasPrefix(w, "-o") || w == "--output" || strings.HasPrefix(w, "--output=")
+		return slices.ContainsFunc(flags, func(flag string) bool {
+			return w == flag || strings.HasPrefix(w, flag+"=") || len(flag) == 2 && strings.HasPrefix(w, flag)
+		})
 	})
 }

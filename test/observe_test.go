@@ -347,7 +347,7 @@ func unattended(t testing.TB, mode, real string, env []string, args ...string) *
 
 func TestModeTrace(t *testing.T) {
 	elf := asEnvoy(t, standin(t))
-	s := unattended(t, "trace", elf, []string{"ENVOYSHIM_TRACE_ARGS=--json --at 'Envoy::MainCommon::main'"}, "--config-yaml", bootstrap(freePort(t)))
+	s := unattended(t, "trace", elf, []string{"ENVOYSHIM_TRACE_ARGS=--json --until exit --at 'Envoy::MainCommon::main'"}, "--config-yaml", bootstrap(freePort(t)))
 	held := s.event("held")
 	if held.str("mode") != "trace" || held.str("gdb") != "" || !strings.Contains(held.str("message"), "envoyshim trace lets it run") {
 		t.Errorf("held %v", held)
@@ -385,6 +385,17 @@ func threads(t testing.TB, pid int) []int {
 }
 
 // The status, and what is written, are the program's own.
+// Nobody is there who would end it: without a word about its end it is that of the start.
+func TestModesEndByThemselves(t *testing.T) {
+	for mode, ends := range map[string]string{"trace": "detached", "profile": "kept"} {
+		t.Run(mode, func(t *testing.T) {
+			s := unattended(t, mode, realEnvoy(t), nil, "--config-yaml", bootstrap(freePort(t)), "--disable-hot-restart", "--concurrency", "1")
+			s.err.await(t, ends)
+			eventually(t, "it runs", func() bool { return s.statusJSON()[0].str("state") == "running" })
+		})
+	}
+}
+
 func TestModeTraceToTheEnd(t *testing.T) {
 	s := unattended(t, "envoy=trace,other=debug", probe(t), []string{"ENVOYSHIM_TRACE_ARGS=--json"}, "exit", "7")
 	if status := s.status(); status.ExitStatus() != 7 {
@@ -547,7 +558,7 @@ func TestUnattendedInDocker(t *testing.T) {
 	loadImage(t, file, tag)
 
 	t.Run("trace", func(t *testing.T) {
-		p := runPod(t, tag, []string{"ENVOYSHIM_MODE=trace", "ENVOYSHIM_TRACE_ARGS=--json", "ENVOYSHIM_LOG_FORMAT=json"}, nil, "--config-yaml", bootstrap(9901))
+		p := runPod(t, tag, []string{"ENVOYSHIM_MODE=trace", "ENVOYSHIM_TRACE_ARGS=--json --until exit", "ENVOYSHIM_LOG_FORMAT=json"}, nil, "--config-yaml", bootstrap(9901))
 		if e := p.event("held"); e.num("pid") != 1 {
 			t.Errorf("held %v", e)
 		}
@@ -584,7 +595,7 @@ func TestUnattendedInAPod(t *testing.T) {
 	elf := asEnvoy(t, probe(t))
 	for _, pid1 := range []bool{false, true} {
 		t.Run(fmt.Sprintf("pid1=%v", pid1), func(t *testing.T) {
-			env := append(shimEnv("trace", elf), "ENVOYSHIM_TRACE_ARGS=--json")
+			env := append(shimEnv("trace", elf), "ENVOYSHIM_TRACE_ARGS=--json --until exit")
 			p := start(t, env, append(pod(pid1, false), append([]string{install(t, "envoy")}, "exit", "7")...)...)
 			if status := p.status(); status.ExitStatus() != 7 {
 				t.Errorf("ended with %v", status)
