@@ -242,7 +242,7 @@ func TestJobControlBelowAParent(t *testing.T) {
 	job("S")
 	must(t, write(p.in, "\x1a"))
 	job("tT")
-	p.says("jobs; echo listed", "listed")
+	p.says(`jobs; echo li""sted`, "listed") // the terminal's echo is none
 	contains(t, p.out.String(), "Stopped", "sleep 1000")
 	p.do("fg")
 	job("S")

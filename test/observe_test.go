@@ -466,6 +466,7 @@ func TestUnattendedFailsOpen(t *testing.T) {
 			command := children(t, supervisor)[0]
 			must(t, unix.Kill(command, unix.SIGSTOP))
 			if s.statusJSON()[0].str("state") != "held" {
+				must(t, unix.Kill(command, unix.SIGCONT))
 				continue // too late
 			}
 			if e := s.event("resumed"); !strings.HasPrefix(e.str("by"), "ENVOYSHIM_HOLD_TIMEOUT=500ms passed") {

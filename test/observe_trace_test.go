@@ -375,6 +375,7 @@ func TestTraceRefusesWrongWords(t *testing.T) {
 		if status := p.status(); status.ExitStatus() != 2 {
 			t.Errorf("%s: status %v, want 2", words, status)
 		}
+		p.err.end(t)
 		contains(t, p.err.String(), want)
 	}
 }

@@ -29,14 +29,26 @@ var variables = []variable{
 	{"PROFILE_ARGS", "words quoted as in a shell", areWords},
 	oneOf("ON_FAILURE", "run", "exit"),
 	{"HOLD_ON_CRASH", "true, false", isBoolean},
-	oneOf("ENVOY_LOG_LEVEL", "trace", "debug", "info", "warning", "warn", "error", "critical", "off"),
-	{name: "ENVOY_COMPONENT_LOG_LEVEL"},
+	oneOf("ENVOY_LOG_LEVEL", envoyLevels...),
+	{"ENVOY_COMPONENT_LOG_LEVEL", "NAME:LEVEL,NAME:LEVEL with the levels " + strings.Join(envoyLevels, ", "), areLevels},
 	{"ENVOY_FINE_GRAIN_LOG", "true, false", isBoolean},
 	{"ENVOY_ARGS", "words quoted as in a shell", areWords},
 	{name: "TLS_DIR"},
 	{"INSECURE", "true, false", isBoolean},
 	oneOf("LOG_LEVEL", "debug", "info", "warn", "error"),
 	oneOf("LOG_FORMAT", "console", "json"),
+}
+
+var envoyLevels = []string{"trace", "debug", "info", "warning", "warn", "error", "critical", "off"}
+
+// areLevels takes loggers of any name: those are Envoy's, and differ by its version.
+func areLevels(value string) bool {
+	for item := range strings.SplitSeq(value, ",") {
+		if name, level, _ := strings.Cut(item, ":"); name == "" || !slices.Contains(envoyLevels, level) {
+			return false
+		}
+	}
+	return true
 }
 
 func oneOf(name string, all ...string) variable {
