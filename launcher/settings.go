@@ -9,16 +9,15 @@ import (
 	"net/netip"
 	"os"
 	"reflect"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/mattn/go-shellwords"
 	"github.com/rs/zerolog"
 
+	"github.com/envoyshim/envoyshim/internal/late"
 	"github.com/envoyshim/envoyshim/internal/nearest"
 )
 
@@ -377,9 +376,7 @@ func (c *checker) listen(value string, anywhere bool) string {
 
 // kubernetesService matches what the kubelet sets for a service whose name
 // begins with "envoyshim" (kubernetes.io, "Service", "Environment variables").
-var kubernetesService = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`^ENVOYSHIM_([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
-})
+var kubernetesService = late.Regexp(`^ENVOYSHIM_([A-Z0-9_]+_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
 
 // UnknownVariables returns one line for each ENVOYSHIM_ variable in env that
 // does not exist.

@@ -2,7 +2,9 @@ package test
 
 import (
 	"os/exec"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -39,5 +41,28 @@ func TestImports(t *testing.T) {
 				t.Errorf("%s links %s", program, p)
 			}
 		}
+	}
+}
+
+// What the project's own packages make before main is paid for at each start, too: tables and regular expressions are made when they are first
+// needed (internal/late).
+func TestInitialization(t *testing.T) {
+	cmd := exec.Command(fixture(t, "bin/envoyshim"), "--version")
+	cmd.Env = []string{"GODEBUG=inittrace=1"} // https://pkg.go.dev/runtime#hdr-Environment_Variables
+	var out strings.Builder
+	cmd.Stderr = &out
+	must(t, cmd.Run())
+	made := regexp.MustCompile(`(?m)^init github\.com/envoyshim/envoyshim/\S+ .* (\d+) bytes, `).FindAllStringSubmatch(out.String(), -1)
+	if len(made) == 0 {
+		t.Fatalf("no package of the project is in\n%s", &out)
+	}
+	sum := 0
+	for _, m := range made {
+		n, err := strconv.Atoi(m[1])
+		must(t, err)
+		sum += n
+	}
+	if limit := 16 << 10; sum > limit {
+		t.Errorf("%d bytes are made before main, more than %d:\n%s", sum, limit, &out)
 	}
 }

@@ -9,12 +9,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
 
 	"github.com/envoyshim/envoyshim/internal/command"
 	"github.com/envoyshim/envoyshim/internal/elfinfo"
+	"github.com/envoyshim/envoyshim/internal/late"
 	"github.com/envoyshim/envoyshim/internal/observe"
 	"github.com/envoyshim/envoyshim/internal/observe/admin"
 	"github.com/envoyshim/envoyshim/internal/observe/timeline"
@@ -199,7 +199,7 @@ func xdsLog(name string, in io.Reader) (all []admin.XDSEvent, err error) {
 		line, err := lines.ReadString('\n')
 		if e, ok := admin.ParseXDSLine(line); ok {
 			all = append(all, e)
-		} else if n := len(all) - 1; n >= 0 && all[n].Kind == admin.XDSRejected && len(all[n].Details) < longestReason && !logLine.MatchString(line) {
+		} else if n := len(all) - 1; n >= 0 && all[n].Kind == admin.XDSRejected && len(all[n].Details) < longestReason && !logLine().MatchString(line) {
 			all[n].Details += "\n" + line // the reason has several lines
 		}
 		if err == io.EOF {
@@ -214,7 +214,7 @@ func xdsLog(name string, in io.Reader) (all []admin.XDSEvent, err error) {
 const longestReason = 4 << 10
 
 // logLine is how Envoy's lines begin, by its own format and by Istio's.
-var logLine = regexp.MustCompile(`^\[?\d{4}-\d\d-\d\d[ T]`)
+var logLine = late.Regexp(`^\[?\d{4}-\d\d-\d\d[ T]`)
 
 // write shows the timeline in the form that is asked for.
 func (c *timelineCommand) write(s *command.Streams, line *timeline.Timeline) error {

@@ -5,12 +5,12 @@ package script
 import (
 	"fmt"
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/envoyshim/envoyshim/internal/late"
 	"github.com/envoyshim/envoyshim/internal/observe"
 )
 
@@ -227,11 +227,11 @@ func (g *gdb) frame(v value) observe.Frame {
 	return f
 }
 
-var gdbThread = regexp.MustCompile(`LWP (\d+)|Thread (?:\d+\.)?(\d+)$`)
+var gdbThread = late.Regexp(`LWP (\d+)|Thread (?:\d+\.)?(\d+)$`)
 
 // threadID is that of "Thread 12.34" or "Thread 0x7f01 (LWP 34)".
 func threadID(target string) int {
-	m := gdbThread.FindStringSubmatch(target)
+	m := gdbThread().FindStringSubmatch(target)
 	if m == nil {
 		return 0
 	}

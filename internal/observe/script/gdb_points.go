@@ -5,10 +5,10 @@ package script
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/envoyshim/envoyshim/internal/late"
 	"github.com/envoyshim/envoyshim/internal/observe"
 )
 
@@ -60,14 +60,14 @@ func (g *gdb) modified(bkpt value) {
 	}
 }
 
-var entryAddress = regexp.MustCompile(`Entry point: (0x[0-9a-f]+)`)
+var entryAddress = late.Regexp(`Entry point: (0x[0-9a-f]+)`)
 
 func (g *gdb) entry(p *point) error {
 	files, err := g.console("info files")
 	if err != nil {
 		return err
 	}
-	m := entryAddress.FindStringSubmatch(files)
+	m := entryAddress().FindStringSubmatch(files)
 	if m == nil {
 		return refused("no entry point")
 	}

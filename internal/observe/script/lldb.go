@@ -6,11 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/envoyshim/envoyshim/internal/late"
 	"github.com/envoyshim/envoyshim/internal/observe"
 	"github.com/envoyshim/envoyshim/internal/procfs"
 )
@@ -92,15 +92,15 @@ func (l *lldb) do(command string) ([]string, error) {
 }
 
 var (
-	lldbStopped = regexp.MustCompile(`^Process \d+ stopped$`)
-	lldbExited  = regexp.MustCompile(`^Process \d+ exited with status = (-?\d+)`)
+	lldbStopped = late.Regexp(`^Process \d+ stopped$`)
+	lldbExited  = late.Regexp(`^Process \d+ exited with status = (-?\d+)`)
 )
 
 func (l *lldb) note(line string) {
 	if strings.HasPrefix(line, "error: ") {
 		l.heard(line)
 	}
-	if lldbExited.MatchString(line) {
+	if lldbExited().MatchString(line) {
 		l.ended = line
 	}
 }
@@ -174,7 +174,7 @@ func (l *lldb) begin() error {
 	return err
 }
 
-var signalRow = regexp.MustCompile(`^(SIG\S+) +(?:true|false) `)
+var signalRow = late.Regexp(`^(SIG\S+) +(?:true|false) `)
 
 // passSignals leaves the process's signals to it. Those by which lldb itself stops it are seen; they are passed on when it goes on.
 func (l *lldb) passSignals() error {
@@ -184,7 +184,7 @@ func (l *lldb) passSignals() error {
 	}
 	var names []string
 	for _, line := range said {
-		if m := signalRow.FindStringSubmatch(line); m != nil && m[1] != "SIGINT" && m[1] != "SIGTRAP" && m[1] != "SIGSTOP" {
+		if m := signalRow().FindStringSubmatch(line); m != nil && m[1] != "SIGINT" && m[1] != "SIGTRAP" && m[1] != "SIGSTOP" {
 			names = append(names, m[1])
 		}
 	}
@@ -230,7 +230,7 @@ func (l *lldb) follow() error {
 // await waits for the stop, or the end, that lldb tells of, or until it is late.
 func (l *lldb) await(said []string, late <-chan time.Time) (ended bool, err error) {
 	for _, line := range said {
-		if lldbStopped.MatchString(line) {
+		if lldbStopped().MatchString(line) {
 			l.running, l.stopped = false, time.Now()
 			return false, nil
 		}
@@ -244,7 +244,7 @@ func (l *lldb) await(said []string, late <-chan time.Time) (ended bool, err erro
 			return false, err
 		}
 		l.note(line)
-		if lldbStopped.MatchString(line) {
+		if lldbStopped().MatchString(line) {
 			l.running, l.stopped = false, time.Now()
 			return false, nil
 		}
@@ -256,7 +256,7 @@ func (l *lldb) await(said []string, late <-chan time.Time) (ended bool, err erro
 func (l *lldb) exited() error {
 	result := l.port.ended()
 	if result == "" {
-		result = "exit status " + lldbExited.FindStringSubmatch(l.ended)[1]
+		result = "exit status " + lldbExited().FindStringSubmatch(l.ended)[1]
 	}
 	l.exit(result)
 	return l.located()

@@ -5,11 +5,11 @@ package script
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/envoyshim/envoyshim/internal/late"
 	"github.com/envoyshim/envoyshim/internal/observe"
 )
 
@@ -111,7 +111,7 @@ func (l *lldb) tell(p *point, th lldbThread) error {
 	return nil
 }
 
-var functionType = regexp.MustCompile(`compiler_type = "(.*)"`)
+var functionType = late.Regexp(`compiler_type = "(.*)"`)
 
 // awaitReturn sets a breakpoint where a call returns to.
 func (l *lldb) awaitReturn(e observe.Event, th lldbThread) error {
@@ -123,7 +123,7 @@ func (l *lldb) awaitReturn(e observe.Event, th lldbThread) error {
 			return err
 		}
 		for _, line := range said {
-			if m := functionType.FindStringSubmatch(line); m != nil && strings.Contains(line, "FuncType:") {
+			if m := functionType().FindStringSubmatch(line); m != nil && strings.Contains(line, "FuncType:") {
 				kind = resultType(m[1])
 			}
 		}
@@ -136,7 +136,7 @@ func (l *lldb) awaitReturn(e observe.Event, th lldbThread) error {
 	}
 	said, err := l.do(fmt.Sprintf("breakpoint set --address %#x", c.address))
 	for _, line := range said {
-		if m := breakpointSet.FindStringSubmatch(line); m != nil {
+		if m := breakpointSet().FindStringSubmatch(line); m != nil {
 			l.returns.numbers[c.address], l.breakpoints[m[1]] = m[1], &lldbBreakpoint{returns: true}
 		}
 	}

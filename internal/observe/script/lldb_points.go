@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"os"
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/envoyshim/envoyshim/internal/late"
 	"github.com/envoyshim/envoyshim/internal/observe"
 )
 
@@ -86,8 +86,8 @@ func (l *lldb) place(p *point) error {
 }
 
 var (
-	breakpointSet = regexp.MustCompile(`^Breakpoint (\d+): `)
-	locations     = regexp.MustCompile(`(\d+) locations`)
+	breakpointSet = late.Regexp(`^Breakpoint (\d+): `)
+	locations     = late.Regexp(`(\d+) locations`)
 )
 
 // at sets a breakpoint and returns how many places it has now.
@@ -98,12 +98,12 @@ func (l *lldb) at(where string, b *lldbBreakpoint) (places int, err error) {
 	}
 	number := ""
 	for _, line := range said {
-		m := breakpointSet.FindStringSubmatch(line)
+		m := breakpointSet().FindStringSubmatch(line)
 		if m == nil {
 			continue
 		}
 		number = m[1]
-		switch n := locations.FindStringSubmatch(line); {
+		switch n := locations().FindStringSubmatch(line); {
 		case n != nil:
 			places, _ = strconv.Atoi(n[1])
 		case strings.Contains(line, "where = "), strings.Contains(line, "address = "):
@@ -139,8 +139,8 @@ func (l *lldb) instead(name string) error {
 }
 
 var (
-	inMemory  = regexp.MustCompile(`^0x[0-9a-f]+: `)
-	lineEntry = regexp.MustCompile(`LineEntry: \[0x[0-9a-f]+-(0x[0-9a-f]+)\)`)
+	inMemory  = late.Regexp(`^0x[0-9a-f]+: `)
+	lineEntry = late.Regexp(`LineEntry: \[0x[0-9a-f]+-(0x[0-9a-f]+)\)`)
 )
 
 // beyondPrologue moves a breakpoint that lldb has left at a function's first instruction, as it does where the function is one line. Where arguments are
@@ -159,7 +159,7 @@ func (l *lldb) beyondPrologue(place string, b *lldbBreakpoint, th *lldbThread) (
 	if err != nil {
 		return false, err
 	}
-	if !slices.ContainsFunc(said, inMemory.MatchString) {
+	if !slices.ContainsFunc(said, inMemory().MatchString) {
 		l.trusted[place] = true
 		return false, nil
 	}
@@ -167,7 +167,7 @@ func (l *lldb) beyondPrologue(place string, b *lldbBreakpoint, th *lldbThread) (
 		return false, err
 	}
 	for _, line := range said {
-		if m := lineEntry.FindStringSubmatch(line); m != nil {
+		if m := lineEntry().FindStringSubmatch(line); m != nil {
 			if _, err := l.at("--address "+m[1], &lldbBreakpoint{point: b.point}); err != nil {
 				return false, err
 			}
@@ -179,13 +179,13 @@ func (l *lldb) beyondPrologue(place string, b *lldbBreakpoint, th *lldbThread) (
 	return false, nil
 }
 
-var listed = regexp.MustCompile(`^(\d+): .*locations = [1-9]`)
+var listed = late.Regexp(`^(\d+): .*locations = [1-9]`)
 
 // located notes the points that have found a place.
 func (l *lldb) located() error {
 	said, err := l.do("breakpoint list --brief")
 	for _, line := range said {
-		if m := listed.FindStringSubmatch(line); m != nil {
+		if m := listed().FindStringSubmatch(line); m != nil {
 			if b := l.breakpoints[m[1]]; b != nil && b.point != nil && !b.start {
 				b.point.found = true
 			}

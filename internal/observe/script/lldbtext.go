@@ -3,11 +3,11 @@ package script
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/envoyshim/envoyshim/internal/late"
 	"github.com/envoyshim/envoyshim/internal/observe"
 )
 
@@ -86,11 +86,11 @@ func distinct(threads []lldbThread) []lldbThread {
 	return once
 }
 
-var breakpointReason = regexp.MustCompile(`breakpoint ([\d. ]+)$`)
+var breakpointReason = late.Regexp(`breakpoint ([\d. ]+)$`)
 
 // hitBreakpoints are those of "breakpoint 3.1 4.2" and "one-shot breakpoint 5".
 func hitBreakpoints(reason string) []string {
-	m := breakpointReason.FindStringSubmatch(reason)
+	m := breakpointReason().FindStringSubmatch(reason)
 	if m == nil {
 		return nil
 	}

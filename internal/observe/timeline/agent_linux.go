@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/envoyshim/envoyshim/internal/late"
 	"github.com/envoyshim/envoyshim/internal/procfs"
 )
 
@@ -28,7 +28,7 @@ const (
 )
 
 // status finds the agent's own port in PROXY_CONFIG, which is YAML or JSON (istio.mesh.v1alpha1.ProxyConfig).
-var status = regexp.MustCompile(`"?\bstatusPort"?\s*:\s*(\d+)`)
+var status = late.Regexp(`"?\bstatusPort"?\s*:\s*(\d+)`)
 
 // FindAgent looks whether the parent of a process is a pilot-agent. One in another network namespace than ours cannot be asked.
 func FindAgent(pid int) (a Agent, err error) {
@@ -50,7 +50,7 @@ func FindAgent(pid int) (a Agent, err error) {
 				ready = n
 			}
 		case "PROXY_CONFIG":
-			if m := status.FindStringSubmatch(value); m != nil {
+			if m := status().FindStringSubmatch(value); m != nil {
 				own, _ = strconv.Atoi(m[1])
 			}
 		}

@@ -223,7 +223,7 @@ func (t *tracer) newProgram() {
 // execed follows an execve by which the process has become another program.
 func (t *tracer) execed() {
 	for tid, c := range t.syscalls { // by the thread that is the leader now
-		if syscallNames[c.number] == "execve" || syscallNames[c.number] == "execveat" {
+		if name := syscallName(c.number); name == "execve" || name == "execveat" {
 			t.syscalls = map[int]*systemCall{t.p.PID(): c}
 			break
 		}

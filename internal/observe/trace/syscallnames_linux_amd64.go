@@ -2,7 +2,8 @@
 
 package trace
 
-var syscallNames = map[uint64]string{
+// syscallNames has them by number, "" where there is none.
+var syscallNames = [...]string{
 	0:   "read",
 	1:   "write",
 	2:   "open",

@@ -2,7 +2,8 @@
 
 package trace
 
-var syscallNames = map[uint64]string{
+// syscallNames has them by number, "" where there is none.
+var syscallNames = [...]string{
 	0:   "io_setup",
 	1:   "io_destroy",
 	2:   "io_submit",

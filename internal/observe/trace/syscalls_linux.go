@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -21,22 +22,19 @@ type systemCall struct {
 }
 
 // IsSyscall reports a name of a system call of this architecture.
-func IsSyscall(name string) bool {
-	for _, n := range syscallNames {
-		if n == name {
-			return true
-		}
-	}
-	return false
-}
+func IsSyscall(name string) bool { return slices.Contains(SyscallNames(), name) }
 
 // SyscallNames are all of this architecture.
 func SyscallNames() []string {
-	var names []string
-	for _, n := range syscallNames {
-		names = append(names, n)
+	return slices.DeleteFunc(slices.Clone(syscallNames[:]), func(name string) bool { return name == "" })
+}
+
+// syscallName is the name of a system call, or "".
+func syscallName(number uint64) string {
+	if number >= uint64(len(syscallNames)) {
+		return ""
 	}
-	return names
+	return syscallNames[number]
 }
 
 // watchSyscalls has those of the order told. The threads that make them stand one by one, for each call, also those that nobody asked for:
@@ -56,7 +54,7 @@ func (t *tracer) watchSyscalls() {
 		}
 		for number, n := range syscallNames {
 			if n == name {
-				t.numbers[number] = true
+				t.numbers[uint64(number)] = true
 			}
 		}
 	}
@@ -88,7 +86,7 @@ func (t *tracer) systemCall(tid int, c tracee.SystemCall) {
 }
 
 func (t *tracer) enters(tid int, c tracee.SystemCall, begun time.Time) {
-	name := syscallNames[c.Number]
+	name := syscallName(c.Number)
 	if name == "" {
 		name = "syscall_" + strconv.FormatUint(c.Number, 10)
 	}
