@@ -52,31 +52,11 @@ func NewFunctionFile(r io.ReaderAt) (*FunctionFile, error) {
 	return &FunctionFile{file: e}, nil
 }
 
-// HasTable reports a symbol table (.symtab), which a stripped file lacks.
-func (f *FunctionFile) HasTable() bool { return f.file.SectionByType(elf.SHT_SYMTAB) != nil }
-
-// HasDynamicTable reports a table for the loader (.dynsym).
-func (f *FunctionFile) HasDynamicTable() bool { return f.file.SectionByType(elf.SHT_DYNSYM) != nil }
-
 // Go reports a file that the Go toolchain made.
 func (f *FunctionFile) Go() bool { return f.file.Section(".go.buildinfo") != nil }
 
 // BuildID is the GNU build-id in hex, "" when there is none.
 func (f *FunctionFile) BuildID() string { return fileBuildID(f.file) }
-
-// Entry is the entry point.
-func (f *FunctionFile) Entry() uint64 { return f.file.Entry }
-
-// ReadAt reads what the file has for addresses, as far as one section of it goes.
-func (f *FunctionFile) ReadAt(addr uint64, b []byte) bool {
-	for _, s := range f.file.Sections {
-		if s.Type == elf.SHT_PROGBITS && s.Flags&elf.SHF_ALLOC != 0 && s.ReaderAt != nil && s.Addr <= addr && addr+uint64(len(b)) <= s.Addr+s.Size {
-			_, err := s.ReadAt(b, int64(addr-s.Addr))
-			return err == nil
-		}
-	}
-	return false
-}
 
 // Each tells all functions of .symtab and .dynsym, in no order, those in both twice.
 func (f *FunctionFile) Each(tell func(Function)) error {

@@ -28,19 +28,16 @@ func Functions(path, buildID string, addresses []uint64) (map[uint64]Symbol, err
 		return nil, err
 	}
 	defer f.Close()
-	e, err := elf.NewFile(f)
+	file, err := NewFunctionFile(f)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
-	if e.Class != elf.ELFCLASS64 {
-		return nil, fmt.Errorf("read %s: %w", path, errors.ErrUnsupported)
-	}
-	if id := fileBuildID(e); buildID != "" && id != buildID {
+	if id := file.BuildID(); buildID != "" && id != buildID {
 		return nil, fmt.Errorf("read %s: %w", path, errOtherFile)
 	}
 	found := map[uint64]Symbol{}
 	for _, table := range []elf.SectionType{elf.SHT_SYMTAB, elf.SHT_DYNSYM} {
-		if err := functions(e, table, addresses, found); err != nil {
+		if err := file.find(table, addresses, found); err != nil {
 			return nil, fmt.Errorf("read the symbols of %s: %w", path, err)
 		}
 	}
@@ -60,28 +57,21 @@ type match struct {
 	sized bool   // the address is within its size; else it is only the nearest one before
 }
 
-// functions looks the addresses up in one table, those that are not found yet.
-func functions(e *elf.File, table elf.SectionType, addresses []uint64, found map[uint64]Symbol) error {
-	section := e.SectionByType(table)
-	if section == nil || int(section.Link) >= len(e.Sections) {
+// find looks the addresses up in one table, those that are not found yet.
+func (f *FunctionFile) find(table elf.SectionType, addresses []uint64, found map[uint64]Symbol) error {
+	section, names := f.table(table)
+	if section == nil {
 		return nil
 	}
 	wanted := slices.DeleteFunc(slices.Clone(addresses), func(a uint64) bool { _, there := found[a]; return there })
 	slices.Sort(wanted)
 	matches := make([]match, len(wanted))
-	chunk := make([]byte, symbolSize<<12)
-	for in := io.NewSectionReader(section, 0, int64(section.FileSize)); ; {
-		n, err := io.ReadFull(in, chunk)
-		for b := chunk[:n]; len(b) >= symbolSize; b = b[symbolSize:] {
-			kind := elf.ST_TYPE(b[4])
-			if (kind != elf.STT_FUNC && kind != elf.STT_GNU_IFUNC) || e.ByteOrder.Uint16(b[6:]) == uint16(elf.SHN_UNDEF) {
-				continue
-			}
-			value, size := e.ByteOrder.Uint64(b[8:]), e.ByteOrder.Uint64(b[16:])
-			i, _ := slices.BinarySearch(wanted, value)
+	err := eachSymbol(f.file, section, func(piece []symbol) error {
+		for _, s := range piece {
+			i, _ := slices.BinarySearch(wanted, s.value)
 			for ; i < len(wanted); i++ {
-				m := match{value, e.ByteOrder.Uint32(b), wanted[i]-value < size}
-				if reach := max(size, unsized); wanted[i]-value >= reach || size != 0 && !m.sized {
+				m := match{s.value, s.name, wanted[i]-s.value < s.size}
+				if reach := max(s.size, unsized); wanted[i]-s.value >= reach || s.size != 0 && !m.sized {
 					break
 				}
 				if m.better(matches[i]) {
@@ -89,14 +79,11 @@ func functions(e *elf.File, table elf.SectionType, addresses []uint64, found map
 				}
 			}
 		}
-		if err == io.EOF || err == io.ErrUnexpectedEOF {
-			break
-		}
-		if err != nil {
-			return err
-		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
-	names := e.Sections[section.Link]
 	for i, m := range matches {
 		if m.name == 0 {
 			continue

@@ -219,13 +219,3 @@ func Wait(ctx context.Context, pid int, address string) error {
 	defer c.Close()
 	return c.Wait(ctx)
 }
-
-// Find is [Client.Find] of a process, with a client of its own.
-func Find(ctx context.Context, pid int) (string, error) {
-	c, err := Start(pid, "")
-	if err != nil {
-		return "", err
-	}
-	defer c.Close()
-	return c.Find(ctx)
-}
