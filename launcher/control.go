@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/envoyshim/envoyshim/internal/observe"
+	"github.com/envoyshim/envoyshim/internal/procfs"
 )
 
 // The control socket is an abstract Unix socket (unix(7)): it needs no writable
@@ -239,20 +240,12 @@ func announce(pidns uint64) {
 }
 
 // abstractSockets lists the names of abstract Unix sockets in this network
-// namespace that begin with prefix and listen (proc_net(5), /proc/net/unix).
+// namespace that begin with prefix and listen.
 func abstractSockets(prefix string) []string {
-	b, err := os.ReadFile("/proc/self/net/unix")
-	if err != nil {
-		return nil
-	}
-	seen := map[string]bool{}
 	var names []string
-	for line := range strings.Lines(string(b)) {
-		f := strings.Fields(line)
-		// Num RefCount Protocol Flags Type St Inode Path; flag 0x10000 is a listener.
-		if len(f) == 8 && f[3] == "00010000" && strings.HasPrefix(f[7], prefix) && !seen[f[7]] {
-			seen[f[7]] = true
-			names = append(names, f[7])
+	for _, l := range procfs.Listeners("self", "unix") {
+		if strings.HasPrefix(l.Address, prefix) && !slices.Contains(names, l.Address) {
+			names = append(names, l.Address)
 		}
 	}
 	return names

@@ -3,8 +3,6 @@
 package launcher
 
 import (
-	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -84,24 +82,6 @@ func loaderBase(tid int) uint64 { return procfs.Auxv(tid)[7] }
 
 // listens reports a socket of the process's own that listens. The leader may have ended already: files and network are those of any thread.
 func listens(tid int) bool {
-	listening := map[string]bool{}
-	for _, table := range []string{"tcp", "tcp6", "unix"} {
-		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", tid, table))
-		for line := range strings.Lines(string(b)) {
-			f := strings.Fields(line) // proc_net(5)
-			switch {
-			case table == "unix" && len(f) > 6 && f[3] == "00010000": // __SO_ACCEPTCON
-				listening["socket:["+f[6]+"]"] = true
-			case table != "unix" && len(f) > 9 && f[3] == "0A": // TCP_LISTEN
-				listening["socket:["+f[9]+"]"] = true
-			}
-		}
-	}
-	fds, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", tid))
-	for _, fd := range fds {
-		if to, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", tid, fd.Name())); err == nil && listening[to] {
-			return true
-		}
-	}
-	return false
+	on, _ := procfs.Listening(tid)
+	return len(on) > 0
 }

@@ -134,23 +134,17 @@ func seenBy(pid int, path string) string {
 
 // listening lists what a process listens on, the likeliest first: 15000, then loopback, then other addresses, then Unix sockets.
 func listening(pid int) ([]string, error) {
-	own, err := sockets(pid)
+	listeners, err := procfs.Listening(pid)
 	if err != nil {
 		return nil, err
 	}
 	var all []string
-	for _, table := range []string{"tcp", "tcp6"} {
-		for _, f := range rows(pid, table) {
-			if len(f) > 9 && f[3] == "0A" && own[f[9]] { // TCP_LISTEN (include/net/tcp_states.h)
-				all = append(all, usable(tcpAddress(f[1])))
-			}
+	for _, l := range listeners {
+		address := l.Address
+		if l.Table != "unix" {
+			address = usable(tcpAddress(address))
 		}
-	}
-	for _, f := range rows(pid, "unix") {
-		// Num RefCount Protocol Flags Type St Inode Path; __SO_ACCEPTCON is 00010000 (proc_pid_net(5))
-		if len(f) > 7 && f[3] == "00010000" && own[f[6]] {
-			all = append(all, f[7])
-		}
+		all = append(all, address)
 	}
 	rank := func(address string) int {
 		host, number, err := net.SplitHostPort(address)
@@ -166,33 +160,6 @@ func listening(pid int) ([]string, error) {
 	}
 	slices.SortFunc(all, func(a, b string) int { return cmp.Or(rank(a)-rank(b), strings.Compare(a, b)) })
 	return slices.Compact(all), nil
-}
-
-// sockets are the inodes of a process's sockets (proc_pid_fd(5)).
-func sockets(pid int) (map[string]bool, error) {
-	dir := fmt.Sprintf("/proc/%d/fd", pid)
-	fds, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, err
-	}
-	own := map[string]bool{}
-	for _, fd := range fds {
-		link, _ := os.Readlink(filepath.Join(dir, fd.Name()))
-		if inode, ok := strings.CutPrefix(link, "socket:["); ok {
-			own[strings.TrimSuffix(inode, "]")] = true
-		}
-	}
-	return own, nil
-}
-
-// rows are the lines of a table of the process's network namespace, in fields, without the heading.
-func rows(pid int, table string) [][]string {
-	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/net/%s", pid, table))
-	var all [][]string
-	for line := range strings.Lines(string(text)) {
-		all = append(all, strings.Fields(line))
-	}
-	return all[min(1, len(all)):]
 }
 
 // tcpAddress reads HEX:PORT of /proc/PID/net/tcp, where the address is in words of the machine's byte order, which is little-endian (net/ipv4/tcp_ipv4.c).
