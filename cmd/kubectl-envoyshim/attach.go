@@ -46,10 +46,7 @@ type attachment struct {
 }
 
 func (c *attachCommand) Run(s *command.Streams) error {
-	args := c.Args
-	if len(args) > 0 && args[0] == "--" {
-		args = args[1:]
-	}
+	args := command.AfterDashes(c.Args)
 	switch {
 	case len(args) > 0 && !c.GDB && !c.LLDB:
 		return command.Usage("arguments are for --gdb or --lldb")

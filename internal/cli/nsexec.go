@@ -32,10 +32,7 @@ func (c *nsexecCommand) Help() string {
 }
 
 func (c *nsexecCommand) Run(s *command.Streams) error {
-	argv := c.Command
-	if argv[0] == "--" {
-		argv = argv[1:]
-	}
+	argv := command.AfterDashes(c.Command)
 	if len(argv) == 0 {
 		return command.Usage(`expected "<cmd> ..."`)
 	}
@@ -61,10 +58,10 @@ func (c *nsexecCommand) Run(s *command.Streams) error {
 	case err != nil:
 		return err
 	}
-	if s.Status = status.ExitStatus(); status.Signaled() {
+	if status.Signaled() {
 		signals.Die(unix.Signal(status.Signal()))
-		s.Status = 128 + int(status.Signal())
 	}
+	s.Status = signals.ExitStatus(status)
 	return nil
 }
 

@@ -49,12 +49,8 @@ func (c *observeCommand) Run(s *command.Streams) error {
 	signal.Notify(asked, unix.SIGINT, unix.SIGTERM)
 	var child *launcher.Child
 	if len(c.Command) > 0 {
-		argv := c.Command
-		if argv[0] == "--" {
-			argv = argv[1:]
-		}
 		var err error
-		if child, err = launcher.StartHeld(argv, nil); err != nil {
+		if child, err = launcher.StartHeld(command.AfterDashes(c.Command), nil); err != nil {
 			return err
 		}
 		c.PID = child.PID

@@ -43,9 +43,7 @@ func (c *profileCommand) Help() string {
 }
 
 func (c *profileCommand) Run(s *command.Streams) error {
-	if len(c.Command) > 0 && c.Command[0] == "--" {
-		c.Command = c.Command[1:]
-	}
+	c.Command = command.AfterDashes(c.Command)
 	if err := c.Check(); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/envoyshim/envoyshim/internal/command"
+	"github.com/envoyshim/envoyshim/internal/signals"
 )
 
 // remoteCommand runs a command of envoyshim for a user elsewhere. By an exec in a container nobody can send a signal: the end of standard input
@@ -21,11 +22,7 @@ type remoteCommand struct {
 }
 
 func (c *remoteCommand) Run(s *command.Streams) error {
-	args := c.Command
-	if args[0] == "--" {
-		args = args[1:]
-	}
-	child := &exec.Cmd{Path: "/proc/self/exe", Args: append([]string{"envoyshim"}, args...), Stdout: s.Out, Stderr: s.Err}
+	child := &exec.Cmd{Path: "/proc/self/exe", Args: append([]string{"envoyshim"}, command.AfterDashes(c.Command)...), Stdout: s.Out, Stderr: s.Err}
 	var input io.WriteCloser
 	var err error
 	if c.Input > 0 {
@@ -48,9 +45,6 @@ func (c *remoteCommand) Run(s *command.Streams) error {
 	if ended := (*exec.ExitError)(nil); err != nil && !errors.As(err, &ended) {
 		return err
 	}
-	s.Status = child.ProcessState.ExitCode()
-	if status := child.ProcessState.Sys().(syscall.WaitStatus); status.Signaled() {
-		s.Status = 128 + int(status.Signal()) // as a shell says it
-	}
+	s.Status = signals.ExitStatus(child.ProcessState.Sys().(syscall.WaitStatus))
 	return nil
 }

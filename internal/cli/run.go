@@ -15,10 +15,7 @@ type runCommand struct {
 }
 
 func (c *runCommand) Run(shim *early.Shim) error {
-	argv := c.Command
-	if argv[0] == "--" {
-		argv = argv[1:]
-	}
+	argv := command.AfterDashes(c.Command)
 	if len(argv) == 0 {
 		return command.Usage(`expected "<elf> ..."`)
 	}

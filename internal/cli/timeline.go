@@ -38,10 +38,7 @@ type timelineCommand struct {
 }
 
 func (c *timelineCommand) Run(s *command.Streams) error {
-	argv := c.Command
-	if len(argv) > 0 && argv[0] == "--" {
-		argv = argv[1:]
-	}
+	argv := command.AfterDashes(c.Command)
 	switch {
 	case len(argv) > 0 && c.PID != 0:
 		return command.Usage("give --pid or an ELF, not both")

@@ -46,9 +46,7 @@ type traceCommand struct {
 }
 
 func (c *traceCommand) Run(s *command.Streams) error {
-	if len(c.Command) > 0 && c.Command[0] == "--" {
-		c.Command = c.Command[1:]
-	}
+	c.Command = command.AfterDashes(c.Command)
 	if err := c.Check(); err != nil {
 		return err
 	}

@@ -172,3 +172,11 @@ func Version() string {
 	}
 	return version + modified
 }
+
+// AfterDashes is a command and its arguments without the "--" that may stand before them.
+func AfterDashes(argv []string) []string {
+	if len(argv) > 0 && argv[0] == "--" {
+		return argv[1:]
+	}
+	return argv
+}
