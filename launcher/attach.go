@@ -211,7 +211,7 @@ func (a *attachment) serve(ctx context.Context) error {
 		return fmt.Errorf("wait for the supervisor of process %d: %w", a.process.PID, err)
 	case a.exited || status.Success():
 		return nil
-	case a.ended():
+	case awaitEnd(int(a.process.PIDFD().Fd()), endTime): // which is near, if it is
 		// The end of the init of a pid namespace, which it may have been or which may have followed it, is that of all others there.
 		event(a.log.Info(), evExited, a.process.PID).Int("ns_pid", a.process.NSPID).Msg(a.name() + " ended")
 		return nil
@@ -277,14 +277,3 @@ func (a *attachment) hear(supervisor io.Reader) error {
 
 // endTime bounds the end of an init of a pid namespace, for which the kernel ends all others in it first.
 const endTime = 2 * time.Second
-
-// ended waits for the end of the process, which is near, if it is.
-func (a *attachment) ended() bool {
-	poll := []unix.PollFd{{Fd: int32(a.process.PIDFD().Fd()), Events: unix.POLLIN}}
-	for end := time.Now().Add(endTime); ; {
-		n, err := unix.Poll(poll, int(time.Until(end).Milliseconds()))
-		if err != unix.EINTR {
-			return n == 1
-		}
-	}
-}

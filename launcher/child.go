@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/envoyshim/envoyshim/internal/procfs"
+	"github.com/envoyshim/envoyshim/internal/signals"
 )
 
 // A Child is an ELF that a command has started, with the command's standard input and error, environment and process group. Signals that end the command reach it,
@@ -112,12 +113,9 @@ func (c *Child) Wait() syscall.WaitStatus {
 // Ended is closed when the child has ended.
 func (c *Child) Ended() <-chan struct{} { return c.ended }
 
-// ExitStatus is the child's, once that has ended, as a shell tells it: 128 and the signal where it died of one.
+// ExitStatus is the child's, once that has ended, as a shell tells it.
 func (c *Child) ExitStatus() int {
-	if status := c.Wait(); status.Signaled() {
-		return 128 + int(status.Signal())
-	}
-	return c.status.ExitStatus()
+	return signals.ExitStatus(c.Wait())
 }
 
 // End has the child end, by SIGTERM, and, when that has not helped for 10 s, by SIGKILL. It lets a held one run for that.
@@ -178,7 +176,7 @@ func openParent(pid, parent int) (pidfd int) {
 // awaitOwner lets the process run when the one who has started it for himself has ended.
 func (s *supervisor) awaitOwner() {
 	if s.owner > 0 {
-		awaitEnd(s.owner)
+		awaitEnd(s.owner, forever)
 	}
 	s.do <- func() {
 		s.owner = -1

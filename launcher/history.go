@@ -80,11 +80,7 @@ func (h *history) add(t Transition) {
 
 // History tells what became of a process under envoyshim, from its exec on, in order.
 func History(pid int) ([]Transition, error) {
-	st, err := Supervised(pid)
-	if err != nil {
-		return nil, err
-	}
-	name, err := controlNameHere(st.PID)
+	st, name, err := supervised(pid)
 	if err != nil {
 		return nil, err
 	}

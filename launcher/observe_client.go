@@ -20,11 +20,7 @@ import (
 // It needs no right to trace the process, only to steer it: the same uid, or root. The process runs on when the stream is stopped or closed, or when
 // its reader dies. One that reads too slowly loses events, which End counts.
 func Observe(pid int, order observe.Order) (*observe.Stream, error) {
-	st, err := Supervised(pid)
-	if err != nil {
-		return nil, err
-	}
-	name, err := controlNameHere(st.PID)
+	st, name, err := supervised(pid)
 	if err != nil {
 		return nil, err
 	}
@@ -42,6 +38,16 @@ func Supervised(pid int) (Status, error) {
 		err = fmt.Errorf("process %d has no supervisor to watch it; `envoyshim attach --pid %d` gives it one", st.PID, st.PID)
 	}
 	return st, err
+}
+
+// supervised is [Supervised], with the name of its control socket.
+func supervised(pid int) (Status, string, error) {
+	st, err := Supervised(pid)
+	if err != nil {
+		return st, "", err
+	}
+	name, err := controlNameHere(st.PID)
+	return st, name, err
 }
 
 // abandoned tells why a stream has ended without its last event. Breakpoints that a supervisor has left in the process when it was killed are taken out:
@@ -69,10 +75,5 @@ func awaitProcess(pid int, limit time.Duration) bool {
 		return err == unix.ESRCH
 	}
 	defer unix.Close(fd)
-	for end := time.Now().Add(limit); ; {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(max(0, time.Until(end)).Milliseconds()))
-		if err != unix.EINTR {
-			return n == 1
-		}
-	}
+	return awaitEnd(fd, limit)
 }

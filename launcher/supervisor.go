@@ -214,7 +214,7 @@ func (s *supervisor) serve(held bool) {
 func (s *supervisor) loop() {
 	ended := make(chan struct{})
 	go func() {
-		awaitEnd(s.pidfd)
+		awaitEnd(s.pidfd, forever)
 		close(ended)
 	}()
 	s.timeout = time.NewTimer(time.Hour)
@@ -233,16 +233,6 @@ func (s *supervisor) loop() {
 		case <-s.user:
 			s.leave()
 			s.finishStreams()
-			return
-		}
-	}
-}
-
-// awaitEnd waits for the end of the process of a pidfd, traced or not (pidfd_open(2)).
-func awaitEnd(pidfd int) {
-	poll := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
-	for {
-		if n, err := unix.Poll(poll, -1); n == 1 || err != nil && err != unix.EINTR {
 			return
 		}
 	}
