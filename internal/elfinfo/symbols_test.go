@@ -1,9 +1,13 @@
 package elfinfo_test
 
 import (
+	"bytes"
 	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -103,5 +107,60 @@ func TestFunctionsOfAnotherFile(t *testing.T) {
 	}
 	if _, err := elfinfo.Functions(path+".not", "", nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// A table whose header says that it is compressed, which tables are not, is as one that is not there.
+func TestFunctionsOfACompressedTable(t *testing.T) {
+	path := gcc(t)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := elf.NewFile(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	symbols, err := e.Symbols()
+	if err != nil {
+		t.Fatal(err)
+	}
+	main := symbols[slices.IndexFunc(symbols, func(s elf.Symbol) bool { return s.Name == "main" })].Value
+	const sectionHeaders, flags = 0x28, 8 // e_shoff of Elf64_Ehdr, sh_flags of Elf64_Shdr (elf(5))
+	for i, s := range e.Sections {
+		if s.Type == elf.SHT_SYMTAB {
+			at := e.ByteOrder.Uint64(b[sectionHeaders:]) + uint64(i*binary.Size(elf.Section64{})) + flags
+			e.ByteOrder.PutUint64(b[at:], uint64(s.Flags|elf.SHF_COMPRESSED))
+		}
+	}
+	broken := filepath.Join(t.TempDir(), "compressed")
+	if err := os.WriteFile(broken, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{path: "main", broken: ""} {
+		found, err := elfinfo.Functions(path, "", []uint64{main})
+		if err != nil || found[main].Name != want {
+			t.Errorf("%+v, %v; not %q", found, err, want)
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		file, err := elfinfo.NewFunctionFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var each string
+		if err := file.Each(func(f elfinfo.Function) {
+			if f.Value == main {
+				each = f.Name
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if at, _ := file.At(main); at.Name != want || each != want {
+			t.Errorf("%+v and %q, not %q", at, each, want)
+		}
 	}
 }
