@@ -566,3 +566,16 @@ func (l *lines) String() string {
 	defer l.mu.Unlock()
 	return strings.Join(l.all, "\n")
 }
+
+// gone waits until a process is neither traced nor stopped.
+func gone(t testing.TB, pid int) {
+	t.Helper()
+	eventually(t, "it runs, and nobody traces it", func() bool {
+		st, err := procfs.ReadStatus(pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		letter := state(t, pid)
+		return st.TracerPid == 0 && letter != "T" && letter != "t"
+	})
+}

@@ -48,19 +48,6 @@ func (w *watcher) told(kind string) event {
 	}
 }
 
-// gone waits until a process is neither traced nor stopped.
-func gone(t testing.TB, pid int) {
-	t.Helper()
-	eventually(t, "it runs, and nobody traces it", func() bool {
-		st, err := procfs.ReadStatus(pid)
-		if err != nil {
-			t.Fatal(err)
-		}
-		letter := state(t, pid)
-		return st.TracerPid == 0 && letter != "T" && letter != "t"
-	})
-}
-
 // history is what the supervisor tells of a process: WHAT, or WHAT:BY.
 func history(t testing.TB, pid int) (all []string, times []time.Time) {
 	t.Helper()
