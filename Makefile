@@ -13,7 +13,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FIXTURES := bin/test/standin bin/test/standin-static bin/test/standin-bazel bin/test/tour bin/test/probe bin/test/probe-static \
 	bin/test/probe-static-pie bin/test/goprog bin/test/gocrowd bin/test/gohost bin/test/libgolib.so \
 	bin/test/parent bin/test/deny bin/test/crowd bin/test/tally bin/test/crash bin/test/hear bin/test/storm bin/test/bench-exit \
-	bin/test/gorecover bin/test/burn bin/test/burn-nofp bin/test/burn-static bin/test/shares bin/test/libplugin.so bin/test/crowd-musl \
+	bin/test/gorecover bin/test/burn bin/test/burn-nofp bin/test/burn-static bin/test/shares bin/test/libplugin.so bin/test/crowd-musl bin/test/listen-musl \
 	bin/test/catcher bin/test/adminport bin/test/envoyshim-enter bin/test/goprog-arm64 bin/test/guest.test
 ARM64_FIXTURES := $(addprefix bin/arm64/test/,probe parent crash hear gocrowd guest.test dlv)
 BENCH_FIXTURES := bin/test/bench-execve bin/test/bench-goexec bin/test/bench-goheart bin/test/heartbeat
@@ -133,7 +133,7 @@ bin/test/libplugin.so: test/fixtures/plugin.c
 	gcc -g -O1 -fno-omit-frame-pointer -fno-optimize-sibling-calls -Wall -shared -fPIC -o $@ $<
 
 # With another libc than the debug servers'.
-bin/test/crowd-musl: test/fixtures/crowd.c
+bin/test/crowd-musl bin/test/listen-musl: bin/test/%-musl: test/fixtures/%.c
 	@mkdir -p $(@D)
 	musl-gcc -g -O0 -Wall -o $@ $< -pthread
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -379,6 +380,20 @@ func TestTimelineOfOtherPrograms(t *testing.T) {
 			contains(t, p.err.String(), "is not called envoy")
 		})
 	}
+	t.Run("musl", func(t *testing.T) { // whose libc has another name, and is the loader
+		port := freePort(t)
+		program := []string{cli(t), "timeline", "--json", "--", fixture(t, "bin/test/listen-musl"), strconv.Itoa(port)}
+		line, _ := timelineOf(t, 0, program...)
+		inOrder(t, line, "exec", "held", "released", "loader-done", "main", "listener-bound "+local(port), "listener-active "+local(port), "exit")
+		if len(line.Threads) != 2 || len(line.Notes) != 1 {
+			t.Errorf("threads %+v, notes %q", line.Threads, line.Notes)
+		}
+		other, err := net.Listen("tcp", local(port))
+		must(t, err)
+		defer other.Close()
+		line, _ = timelineOf(t, int(unix.EADDRINUSE), program...)
+		inOrder(t, line, "main", "listener-failed "+local(port), "exit")
+	})
 	line, _ := timelineOf(t, 0, cli(t), "timeline", "--json", "--for", "10m", "--log", "/nowhere", "--", "/bin/true")
 	contains(t, strings.Join(line.Notes, "\n"), "Envoy's log is not read to its end: open /nowhere: no such file or directory")
 	inOrder(t, line, "exec", "held", "released", "loader-done", "main", "exit")

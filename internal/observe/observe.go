@@ -33,7 +33,7 @@ type Trace struct {
 type Point struct {
 	Name   string `json:"name"`             // of the function, demangled and without its parameters, or as the symbol table has it
 	Regexp bool   `json:"regexp,omitempty"` // Name is a regular expression (RE2) that matches part of either
-	File   string `json:"file,omitempty"`   // the base name of the ELF file, as libc.so.6; "": all files
+	File   string `json:"file,omitempty"`   // the base name of the ELF file, as libc.so.6, or [LibC]; "": all files
 	Return bool   `json:"return,omitempty"` // tell of the return, too, with the result
 }
 
@@ -42,6 +42,9 @@ const (
 	EntryPoint = "@entry" // the entry point of the ELF (AT_ENTRY, getauxval(3)): the loader is done
 	MainPoint  = "@main"  // main, also of a stripped ELF: what __libc_start_main is called with
 )
+
+// LibC is the C library as the File of a [Point]: glibc's and musl's files have different names, and musl's is the loader, too.
+const LibC = "@libc"
 
 // Sample is an order to tell where all threads are, by ptrace.
 type Sample struct {

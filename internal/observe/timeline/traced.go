@@ -19,7 +19,7 @@ func Order(libc bool) observe.Trace {
 		return o
 	}
 	for _, f := range []string{"bind", "listen"} {
-		o.Points = append(o.Points, observe.Point{Name: f, File: "libc.so.6", Return: true})
+		o.Points = append(o.Points, observe.Point{Name: f, File: observe.LibC, Return: true})
 	}
 	return o
 }

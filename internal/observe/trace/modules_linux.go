@@ -198,7 +198,7 @@ func (t *tracer) pointsOf(name string) (of []*point) {
 // wantedIn are the points that may name functions of a file.
 func (t *tracer) wantedIn(base string) (wanted []*point) {
 	for _, p := range t.points {
-		if (p.point.File == "" || p.point.File == base) && !strings.HasPrefix(p.point.Name, "@") {
+		if (p.point.File == "" || p.isOf(base)) && !strings.HasPrefix(p.point.Name, "@") {
 			wanted = append(wanted, p)
 		}
 	}
@@ -260,14 +260,17 @@ func (t *tracer) tellUnresolved(why string) {
 
 func (t *tracer) reason(p *point, why string) string {
 	var text string
-	base := path.Base(t.exe)
+	base, file := path.Base(t.exe), p.point.File
+	if file == observe.LibC {
+		file = "the C library"
+	}
 	switch {
 	case p.point.Name == observe.MainPoint:
 		return fmt.Sprintf("%s has no symbol table (stripped) and no libc that tells where main is", t.exe)
-	case p.point.File != "" && p.point.File != base && !t.hasFile(p.point.File):
-		text = p.point.File + " is not loaded"
+	case p.point.File != "" && p.point.File != base && !t.hasFileOf(p):
+		text = file + " is not loaded"
 	case p.point.File != "" && p.point.File != base:
-		text = fmt.Sprintf("no function of %s has this name", p.point.File)
+		text = fmt.Sprintf("no function of %s has this name", file)
 	case !t.info.Symbols:
 		text = t.exe + " is stripped"
 	default:
@@ -285,13 +288,18 @@ func (t *tracer) reason(p *point, why string) string {
 	return text
 }
 
-func (t *tracer) hasFile(base string) bool {
+func (t *tracer) hasFileOf(p *point) bool {
 	for file := range t.searched {
-		if path.Base(file) == base {
+		if p.isOf(path.Base(file)) {
 			return true
 		}
 	}
 	return false
+}
+
+// isOf reports whether a file is the one that the point names.
+func (p *point) isOf(base string) bool {
+	return p.point.File == base || p.point.File == observe.LibC && isLibc(base)
 }
 
 // isLibc reports a file of the C library: glibc's, also as it was before 2.34, or musl's.
