@@ -3,10 +3,8 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,7 +12,6 @@ import (
 
 	"github.com/envoyshim/envoyshim/internal/command"
 	"github.com/envoyshim/envoyshim/internal/elfinfo"
-	"github.com/envoyshim/envoyshim/internal/late"
 	"github.com/envoyshim/envoyshim/internal/observe"
 	"github.com/envoyshim/envoyshim/internal/observe/admin"
 	"github.com/envoyshim/envoyshim/internal/observe/timeline"
@@ -115,8 +112,9 @@ func (c *timelineCommand) watch(s *command.Streams) (*timeline.Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, stop := untilStopped(false, nil)
+	stopped, stop := untilStopped(false, nil)
 	defer stop()
+	ctx := stopped
 	if c.For > 0 {
 		ctx, stop = context.WithTimeout(ctx, c.For)
 		defer stop()
@@ -157,6 +155,9 @@ func (c *timelineCommand) watch(s *command.Streams) (*timeline.Record, error) {
 	if h := history(st.PID); h != nil { // the supervisor may have gone with the process
 		r.History = h
 	}
+	if len(c.Command) == 0 || c.LeaveRunning { // else it is written when that is ended
+		awaitFlush(stopped, s, string(c.Log), r)
+	}
 	return r, nil
 }
 
@@ -181,37 +182,6 @@ func (c *timelineCommand) release(st launcher.Status, order observe.Trace, w *ti
 	w.Events = stream
 	return nil
 }
-
-// xdsLog is what lines of Envoy's log tell.
-func xdsLog(name string, in io.Reader) (all []admin.XDSEvent, err error) {
-	if name != "-" {
-		f, err := os.Open(name)
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		in = f
-	}
-	for lines := bufio.NewReader(in); ; {
-		line, err := lines.ReadString('\n')
-		if e, ok := admin.ParseXDSLine(line); ok {
-			all = append(all, e)
-		} else if n := len(all) - 1; n >= 0 && all[n].Kind == admin.XDSRejected && len(all[n].Details) < longestReason && !logLine().MatchString(line) {
-			all[n].Details += "\n" + line // the reason has several lines
-		}
-		if err == io.EOF {
-			return all, nil
-		} else if err != nil {
-			return all, fmt.Errorf("read %s: %w", name, err)
-		}
-	}
-}
-
-// longestReason is where the lines behind a rejection are taken for its reason no more, bytes: of another format all that follow seem to be of it.
-const longestReason = 4 << 10
-
-// logLine is how Envoy's lines begin, by its own format and by Istio's.
-var logLine = late.Regexp(`^\[?\d{4}-\d\d-\d\d[ T]`)
 
 // write shows the timeline in the form that is asked for.
 func (c *timelineCommand) write(s *command.Streams, line *timeline.Timeline) error {
