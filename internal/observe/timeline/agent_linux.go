@@ -75,13 +75,13 @@ func (w *Watch) checkAgent(ctx context.Context) {
 	for pause := agentOften; len(unready) > 0; pause = min(2*pause, agentSeldom) {
 		unready = slices.DeleteFunc(unready, func(port int) bool {
 			asked := time.Now()
-			ready := isReady(ctx, port)
-			if ready || ctx.Err() == nil {
+			answer := probe(ctx, port)
+			if answer == statusOK || ctx.Err() == nil {
 				w.do(func(r *Record) {
-					r.Probes = append(r.Probes, Probe{Asked: asked, Answered: time.Now(), Port: port, Ready: ready})
+					r.Probes = append(r.Probes, Probe{Asked: asked, Answered: time.Now(), Port: port, Answer: answer})
 				})
 			}
-			return ready
+			return answer == statusOK
 		})
 		if len(unready) == 0 {
 			return
@@ -94,18 +94,27 @@ func (w *Watch) checkAgent(ctx context.Context) {
 	}
 }
 
-// isReady asks as the kubelet does. That takes no more of HTTP than a line, and net/http is too large for the program of pods.
-func isReady(ctx context.Context, port int) bool {
+// probe asks as the kubelet does, and returns the status, or why there is none. That takes no more of HTTP than a line, and net/http is too large for
+// the program of pods.
+func probe(ctx context.Context, port int) string {
 	ctx, done := context.WithTimeout(ctx, time.Second)
 	defer done()
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 	if err != nil {
-		return false
+		return err.Error()
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })()
 	fmt.Fprintf(conn, "GET /healthz/ready HTTP/1.1\r\nHost: localhost:%d\r\nConnection: close\r\n\r\n", port)
 	line, err := bufio.NewReader(conn).ReadString('\n')
-	f := strings.Fields(line)
-	return err == nil && len(f) > 1 && strings.HasPrefix(f[0], "HTTP/1.") && f[1] == "200"
+	version, status, _ := strings.Cut(strings.TrimSpace(line), " ")
+	switch {
+	case err != nil:
+		return err.Error()
+	case !strings.HasPrefix(version, "HTTP/1."):
+		return "not HTTP/1"
+	case strings.HasPrefix(status, statusOK):
+		return statusOK
+	}
+	return status
 }

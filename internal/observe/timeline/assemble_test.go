@@ -309,7 +309,7 @@ attached trace 0.0 ms
 		}), wholeStart},
 		{"Envoy runs already", &Record{
 			PID: 7, Exe: "/usr/local/bin/envoy", Started: at(-5), Since: at(60000), Until: at(60010), AdminAddr: "127.0.0.1:15000",
-			Snapshots: []Snapshot{reached(60000, start().Snapshots[4].Snapshot)}, Probes: []Probe{{at(60000), at(60001), 15021, true}},
+			Snapshots: []Snapshot{reached(60000, start().Snapshots[4].Snapshot)}, Probes: []Probe{{at(60000), at(60001), 15021, "200"}},
 		}, `exec 0.0 ms (-10.0 ms)
 first xDS 2105.0 ms (-1.0 ms)
 xDS CDS 2105.0 ms (-1.0 ms)
@@ -334,8 +334,8 @@ note: the start was not watched by the tracer: the loader, main, sockets and thr
 note: who was attached after the release is left out: that may have been after the start
 `},
 		{"pilot-agent", but(func(r *Record) {
-			r.Probes = []Probe{{at(hold), at(hold + 1), 15021, false}, {at(hold), at(hold + 1), 15020, false}, {at(hold + 112), at(hold + 114), 15021, false},
-				{at(hold + 112), at(hold + 115), 15020, true}, {at(hold + 120), at(hold + 122), 15021, true}}
+			r.Probes = []Probe{{at(hold), at(hold + 1), 15021, "503 Service Unavailable"}, {at(hold), at(hold + 1), 15020, "503 Service Unavailable"}, {at(hold + 112), at(hold + 114), 15021, "503 Service Unavailable"},
+				{at(hold + 112), at(hold + 115), 15020, "200"}, {at(hold + 120), at(hold + 122), 15021, "200"}}
 		}), wholeStart + "agent ready 15020 115.0 ms (-115.0 ms)\nagent ready 15021 122.0 ms (-10.0 ms)\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

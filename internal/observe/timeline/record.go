@@ -51,8 +51,11 @@ type Snapshot struct {
 type Probe struct {
 	Asked, Answered time.Time
 	Port            int
-	Ready           bool
+	Answer          string // the status of HTTP, or why there is none
 }
+
+// statusOK is the answer of what is ready.
+const statusOK = "200"
 
 // oftenest is the shortest time between two looks at something that no event tells of.
 const oftenest = 10 * time.Millisecond

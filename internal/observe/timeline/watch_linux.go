@@ -37,13 +37,17 @@ type Watch struct {
 	ToLive bool   // the watch ends when Envoy is LIVE, and the agent ready
 
 	live   chan struct{} // closed when Envoy is
+	ready  chan struct{} // closed when the agent is
+	look   chan struct{} // has something in it when a look is due
 	mu     sync.Mutex
 	over   bool
+	moved  time.Time // the trace told of something then
 	record *Record
 }
 
 const (
-	// seldom bounds the time between two looks from above. It is a share of what has passed: no event tells what Envoy thinks of itself.
+	// seldom bounds the time between two looks from above. It is a share of the time since the trace told of something: no event tells what Envoy thinks
+	// of itself, but much of it follows on listeners and threads.
 	seldom = time.Second
 	share  = 20
 	// sparing is how much longer than Envoy's main thread writes all of its configuration it is left alone then: in a large mesh that takes seconds,
@@ -60,7 +64,7 @@ const (
 func (w *Watch) Run(ctx context.Context, r *Record) {
 	ctx, done := context.WithCancel(ctx)
 	defer done()
-	w.record, w.live = r, make(chan struct{})
+	w.record, w.moved, w.live, w.ready, w.look = r, r.Since, make(chan struct{}), make(chan struct{}), make(chan struct{}, 1)
 	ended := make(chan struct{})
 	if w.Events != nil {
 		go func() {
@@ -73,9 +77,9 @@ func (w *Watch) Run(ctx context.Context, r *Record) {
 	if w.Events == nil {
 		all.Go(func() { w.lookForStops(ctx) })
 	}
-	ready := make(chan struct{}) // the agent is
 	all.Go(func() {
-		defer close(ready)
+		defer w.lookNow()
+		defer close(w.ready)
 		w.checkAgent(ctx)
 	})
 	all.Go(func() {
@@ -85,12 +89,8 @@ func (w *Watch) Run(ctx context.Context, r *Record) {
 			awaitEnd(ctx, w.PID)
 		case w.Admin == nil:
 			<-ctx.Done()
-		case w.askAdmin(ctx):
-			select {
-			case <-ready:
-			case <-time.After(agentTime):
-			case <-ctx.Done():
-			}
+		default:
+			w.askAdmin(ctx)
 		}
 	})
 	all.Wait()
@@ -130,8 +130,10 @@ func (w *Watch) readEvents() {
 		}
 		last = e.Kind
 		w.do(func(r *Record) {
-			r.Events, r.Received = append(r.Events, e), append(r.Received, time.Now())
+			w.moved = time.Now()
+			r.Events, r.Received = append(r.Events, e), append(r.Received, w.moved)
 		})
+		w.lookNow()
 	}
 }
 
@@ -150,34 +152,62 @@ func nameThreads(r *Record) {
 	}
 }
 
-// pause waits until the next look is due. Under a debugger that is soon: its stops are not to be missed.
-func (w *Watch) pause(ctx context.Context, debugged bool) {
-	t := min(max(oftenest, time.Since(w.record.Since)/share), seldom)
-	if debugged {
-		t = oftenest
+// lookNow has [Watch.askAdmin] look.
+func (w *Watch) lookNow() {
+	select {
+	case w.look <- struct{}{}:
+	default: // it is about to
 	}
+}
+
+// interval is the time to the next look from when the process moves no more. Under a debugger it is short: its stops are not to be missed.
+func (w *Watch) interval(debugged bool) (t time.Duration) {
+	if debugged {
+		return oftenest
+	}
+	w.do(func(*Record) { t = min(max(oftenest, time.Since(w.moved)/share), seldom) })
+	return t
+}
+
+// pause waits until the next look is due.
+func pause(ctx context.Context, t time.Duration) {
 	select {
 	case <-ctx.Done():
 	case <-time.After(t):
 	}
 }
 
-// askAdmin asks until Envoy is LIVE, if that is what is waited for, and reports that.
-func (w *Watch) askAdmin(ctx context.Context) bool {
+// pauseAdmin waits until the next look at the admin port is due.
+func (w *Watch) pauseAdmin(ctx context.Context) {
+	pause(ctx, oftenest)
+	select {
+	case <-ctx.Done():
+	case <-w.look:
+	case <-time.After(w.interval(false) - oftenest):
+	}
+}
+
+// askAdmin asks until Envoy is LIVE and the agent ready, if that is what is waited for.
+func (w *Watch) askAdmin(ctx context.Context) {
 	var before admin.Snapshot
-	told, owed := false, false
+	var told time.Time // that it is LIVE
 	var next time.Time // all is not asked for before
+	owed := false
+	complete := func() bool {
+		return w.ToLive && !told.IsZero() && (w.isReady() || time.Since(told) > agentTime)
+	}
 	for ctx.Err() == nil {
 		asked := time.Now()
 		now, err := w.Admin.Glance(ctx)
 		switch {
 		case errors.Is(err, os.ErrProcessDone):
-			return false
+			return
+		case err != nil && complete():
+			return
 		case errors.Is(err, admin.ErrStopped) || ctx.Err() != nil || err != nil && w.stoodSince(asked): // which tells nothing
-			w.pause(ctx, false)
+			w.pauseAdmin(ctx)
 			continue
 		}
-		live := now.State == admin.Live && now.Workers
 		if changed(before, now) || len(w.record.Snapshots) == 0 {
 			w.answered(asked, now, false)
 			owed = now.Reachable
@@ -185,24 +215,38 @@ func (w *Watch) askAdmin(ctx context.Context) bool {
 			w.record.Snapshots[len(w.record.Snapshots)-1].Asked = asked
 		}
 		before = now
-		if asked = time.Now(); owed && (asked.After(next) || live && !told) {
+		first := told.IsZero() && now.State == admin.Live && now.Workers
+		if first {
+			told = time.Now()
+			close(w.live)
+		}
+		over := complete()
+		if asked = time.Now(); owed && (first || over || asked.After(next)) {
 			w.askAll(ctx)
 			owed, next = false, time.Now().Add(sparing*time.Since(asked))
 		}
-		if live && !told {
-			close(w.live)
-			told = true
+		if over {
+			return
 		}
-		if live && w.ToLive {
-			return true
-		}
-		w.pause(ctx, false)
+		w.pauseAdmin(ctx)
 	}
 	// What is known only some time after the start.
 	last, done := context.WithTimeout(context.Background(), lastTime)
 	defer done()
 	w.askAll(last)
-	return false
+}
+
+// isReady reports whether the agent is, if there is one.
+func (w *Watch) isReady() bool {
+	if len(w.Agent.Ports) == 0 {
+		return true
+	}
+	select {
+	case <-w.ready:
+		return true
+	default:
+		return false
+	}
 }
 
 // askAll asks for all, too.
@@ -246,7 +290,7 @@ func (w *Watch) lookForStops(ctx context.Context) {
 			})
 		}
 		before = stopped
-		w.pause(ctx, stopped || tracer != 0)
+		pause(ctx, w.interval(stopped || tracer != 0))
 	}
 }
 
