@@ -29,11 +29,15 @@ type xdsRecord struct {
 	Resources, Versions, Removed                        []string
 }
 
-func startXDS(t testing.TB) *xdsServer {
+// startXDS starts one, by another command than its own when that is given.
+func startXDS(t testing.TB, argv ...string) *xdsServer {
 	t.Helper()
 	r, w, err := os.Pipe()
 	must(t, err)
-	cmd := exec.Command(cached(t, "xds/xds"))
+	if len(argv) == 0 {
+		argv = []string{cached(t, "xds/xds")}
+	}
+	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Stdin = r
 	x := &xdsServer{process: startCmd(t, nil, cmd), in: w}
 	_ = r.Close()

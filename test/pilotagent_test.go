@@ -43,11 +43,9 @@ func launchAgent(t testing.TB, pilot string, env ...string) *agent {
 func agentCommand(t testing.TB, pilot, envoy string, more ...string) (env, argv []string) {
 	t.Helper()
 	work := sharedDir(t)
-	bootstrap := sharedDir(t) + "/bootstrap.json"
-	copyFile(t, fixture(t, "test/pilotagent/bootstrap.json"), bootstrap)
 	env = append([]string{
 		"FILE_MOUNTED_CERTS=true", "POD_NAME=p", "POD_NAMESPACE=ns", "INSTANCE_IP=127.0.0.1", "CLOUD_PLATFORM=none",
-		fmt.Sprintf(`PROXY_CONFIG={"binaryPath":%q,"proxyBootstrapTemplatePath":%q,"discoveryAddress":"127.0.0.1:1","controlPlaneAuthPolicy":"NONE"}`, envoy, bootstrap),
+		proxyConfig(t, envoy, fixture(t, "test/pilotagent/bootstrap.json"), "127.0.0.1:1"),
 		"ENVOYSHIM_LOG_FORMAT=json", "GOMEMLIMIT=100MiB", "GOMAXPROCS=2",
 	}, more...)
 	argv = pod(true, true)
@@ -55,6 +53,25 @@ func agentCommand(t testing.TB, pilot, envoy string, more ...string) (env, argv 
 		argv[i] = strings.Replace(a, "mount -o remount", "mount -t tmpfs -o mode=1777 tmpfs "+work+" && cd "+work+" && mount -o remount", 1)
 	}
 	return env, append(argv, pilot, "proxy", "sidecar")
+}
+
+// proxyConfig is what the injector tells pilot-agent, of an istiod without TLS.
+func proxyConfig(t testing.TB, envoy, template, istiod string) string {
+	t.Helper()
+	bootstrap := sharedDir(t) + "/bootstrap.json"
+	copyFile(t, template, bootstrap)
+	return fmt.Sprintf(`PROXY_CONFIG={"binaryPath":%q,"proxyBootstrapTemplatePath":%q,"discoveryAddress":%q,"controlPlaneAuthPolicy":"NONE"}`, envoy, bootstrap, istiod)
+}
+
+// istiod is where the agents that have one ask it, in a network of their own.
+const istiod = "127.0.0.1:15010"
+
+// startAgentOfMesh is startAgent with Istio's own bootstrap: Envoy asks the agent for its configuration, and that an xDS server in istiod's place.
+func startAgentOfMesh(t testing.TB, mode string, env ...string) (*agent, *xdsServer) {
+	t.Helper()
+	real := realEnvoyForAll(t)
+	a := startAgent(t, mode, real, append(env, proxyConfig(t, install(t, "envoy"), cached(t, "pilot-agent/envoy_bootstrap.json"), istiod))...)
+	return a, startXDS(t, a.inside(cached(t, "xds/xds"), istiod)...)
 }
 
 // awaitPod waits for the pod's first process.
