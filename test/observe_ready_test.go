@@ -21,17 +21,22 @@ func (a *agent) inPod(argv ...string) []string {
 	return append([]string{"nsenter", "-t", strconv.Itoa(a.hostPID), "--net", "--pid", "--mount", "--wd", "--setuid", "1337", "--setgid", "1337", "--"}, argv...)
 }
 
-// serveMesh serves what a sidecar asks for, each when the one before is taken, and returns when Envoy has all.
-func (x *xdsServer) serveMesh() {
+// serveMesh serves what a sidecar asks for, each when the one before is taken. served is closed when Envoy has all.
+func (x *xdsServer) serveMesh() (served chan struct{}) {
 	source := xdsSource(true, false)
-	x.serve("c1", nil, xdsCluster("a", source))
-	x.answered("CDS", "c1", "ACK")
-	x.serve("l1", nil, xdsListener("one", 8080, "in", "routes", source))
-	x.serve("e1", nil, typed("EDS", endpoints("a", "127.0.0.1", "1")))
-	x.answered("EDS", "e1", "ACK")
-	x.answered("LDS", "l1", "ACK")
-	x.serve("r1", nil, xdsRoutes("routes", "a"))
-	x.answered("RDS", "r1", "ACK")
+	served = make(chan struct{})
+	go func() {
+		defer close(served)
+		x.serve("c1", nil, xdsCluster("a", source))
+		x.answered("CDS", "c1", "ACK")
+		x.serve("l1", nil, xdsListener("one", 8080, "in", "routes", source))
+		x.serve("e1", nil, typed("EDS", endpoints("a", "127.0.0.1", "1")))
+		x.answered("EDS", "e1", "ACK")
+		x.answered("LDS", "l1", "ACK")
+		x.serve("r1", nil, xdsRoutes("routes", "a"))
+		x.answered("RDS", "r1", "ACK")
+	}()
+	return served
 }
 
 // saidReady is when the agent says by its own log that it has first said so.
@@ -44,16 +49,15 @@ func (a *agent) saidReady() time.Time {
 }
 
 // readyAsItSaid checks that the timeline has pilot-agent's readiness after LIVE, by both ports, and when the agent's log has it.
-func readyAsItSaid(t testing.TB, a *agent, line *timeline.Timeline) {
+func readyAsItSaid(t testing.TB, a *agent, line *timeline.Timeline, ports ...string) {
 	t.Helper()
-	inOrder(t, line, "admin-answers", "live", "agent-ready 15021")
-	inOrder(t, line, "live", "agent-ready 15020")
 	lacks(t, strings.Join(line.Notes, "\n"), "pilot-agent", "said ready")
-	first := line.Phases[slices.IndexFunc(line.Phases, func(p timeline.Phase) bool { return p.Kind == timeline.AgentReady })]
+	first := line.Phases[max(0, slices.IndexFunc(line.Phases, func(p timeline.Phase) bool { return p.Kind == timeline.AgentReady }))]
 	if at, said := line.Exec.Add(line.Held+line.Debugged+first.At), a.saidReady(); said.After(at) || said.Before(at.Add(-first.Within-time.Millisecond)) {
 		t.Errorf("ready at %s within %s, and by its own log at %s", at, first.Within, said)
 	}
-	for _, port := range []string{"15021", "15020"} {
+	for _, port := range ports {
+		inOrder(t, line, "admin-answers", "live", "agent-ready "+port)
 		if p := phaseOf(t, line, timeline.AgentReady, port); p.Source != timeline.Pilot || p.Within == 0 {
 			t.Errorf("%+v", p)
 		}
@@ -94,11 +98,7 @@ func TestTimelineInAMesh(t *testing.T) {
 			run(t, a.inside("gdb", "-nx", "-q", "-batch", "-ex", "set debuginfod enabled off", "-ex", "target remote 127.0.0.1:2159", "-ex", "disconnect")...)
 			a.eventFrom("held", n)
 
-			served := make(chan struct{})
-			go func() {
-				defer close(served)
-				x.serveMesh()
-			}()
+			served := x.serveMesh()
 			argv := []string{cli(t), "timeline", "--json", "--log", "envoy.log"}
 			if delta {
 				argv = append(argv, "--with", old)
@@ -107,7 +107,7 @@ func TestTimelineInAMesh(t *testing.T) {
 			<-served
 			contains(t, said, "waiting for Envoy to write its log, which it does each 1s")
 			inOrder(t, line, "exec", "held", "attached gdb", "stopped", "detached gdb", "attached trace", "released", "main", "admin-up", "first-xds", "workers-started", "live")
-			readyAsItSaid(t, a, line)
+			readyAsItSaid(t, a, line, "15021", "15020")
 			for short, version := range map[string]string{"CDS": "c1", "EDS": "e1", "LDS": "l1", "RDS": "r1"} {
 				cameAs(t, x, line, timeline.XDS, short, version, "ACK")
 			}
@@ -127,11 +127,7 @@ func TestTimelineInAMesh(t *testing.T) {
 		t.Run(form, func(t *testing.T) {
 			a, x := startAgentOfMesh(t, "debug")
 			a.held()
-			served := make(chan struct{})
-			go func() {
-				defer close(served)
-				x.serveMesh()
-			}()
+			served := x.serveMesh()
 			out := run(t, a.inPod(append([]string{cli(t), "timeline", "--with", old}, argv...)...)...)
 			<-served
 			if form == "page" {
@@ -179,12 +175,23 @@ func TestTimelineOfALateReadiness(t *testing.T) {
 	line, err := timeline.Read([]byte(p.out.String()))
 	must(t, err)
 	plausible(t, line)
-	readyAsItSaid(t, a, line)
+	readyAsItSaid(t, a, line, "15021", "15020")
 	inOrder(t, line, "first-xds", "xds-rejected LDS", "live", "xds LDS", "agent-ready 15020")
 	response, _ := x.answered("LDS", "l2", "ACK")
 	if ready := line.Exec.Add(line.Held + phaseOf(t, line, timeline.AgentReady, "15020").At); ready.Before(response.Time) {
 		t.Errorf("ready at %s, before the listener that was right was sent, at %s", ready, response.Time)
 	}
+}
+
+// Ports may be other ones than usual, Envoy's admin port, too.
+func TestTimelineOfReadinessAtOtherPorts(t *testing.T) {
+	a, x := startAgentOfMesh(t, "debug", meshConfig(t, `,"statusPort":15030,"proxyAdminPort":15040`), "ENVOY_STATUS_PORT=15031")
+	a.held()
+	served := x.serveMesh()
+	line, _ := timelineOf(t, 0, a.inPod(cli(t), "timeline", "--json")...)
+	<-served
+	readyAsItSaid(t, a, line, "15031", "15030")
+	contains(t, phaseOf(t, line, timeline.AdminUp, "").Detail, "127.0.0.1:15040")
 }
 
 // While a debugger has Envoy the agent is asked, too.
@@ -201,11 +208,7 @@ func TestTimelineOfReadinessUnderADebugger(t *testing.T) {
 		forked := children(t, p.pid()) // nsenter's
 		return len(forked) > 0 && len(children(t, forked[0])) > 0
 	})
-	served := make(chan struct{})
-	go func() {
-		defer close(served)
-		x.serveMesh()
-	}()
+	served := x.serveMesh()
 	must(t, os.WriteFile(fifo, nil, 0))
 	<-served
 	if st := p.status(); st != 0 {
@@ -215,7 +218,7 @@ func TestTimelineOfReadinessUnderADebugger(t *testing.T) {
 	must(t, err)
 	plausible(t, line)
 	inOrder(t, line, "exec", "held", "attached gdb", "stopped", "live", "agent-ready 15020")
-	readyAsItSaid(t, a, line)
+	readyAsItSaid(t, a, line, "15021", "15020")
 	if line.Watched || line.Debugged == 0 {
 		t.Errorf("%+v", line)
 	}

@@ -420,7 +420,7 @@ func TestTimelineUnderPilotAgent(t *testing.T) {
 	contains(t, phaseOf(t, line, timeline.AdminUp, "").Detail, "127.0.0.1:15000")
 	inOrder(t, line, "listener-bound 127.0.0.1:15021", "listener-active 127.0.0.1:15021", "workers-started")
 	// There is no istiod here, and the agent's own port says so.
-	contains(t, strings.Join(line.Notes, "\n"), "port 15020 of pilot-agent's has not said ready")
+	contains(t, strings.Join(line.Notes, "\n"), `port 15020 of pilot-agent's has not said ready, but "503 Service Unavailable"; the agent's log says why`)
 	if p := phaseOf(t, line, timeline.AgentReady, "15021"); p.Source != timeline.Pilot || p.Within == 0 {
 		t.Errorf("%+v", p)
 	}

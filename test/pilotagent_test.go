@@ -56,11 +56,12 @@ func agentCommand(t testing.TB, pilot, envoy string, more ...string) (env, argv 
 }
 
 // proxyConfig is what the injector tells pilot-agent, of an istiod without TLS.
-func proxyConfig(t testing.TB, envoy, template, istiod string) string {
+func proxyConfig(t testing.TB, envoy, template, istiod string, more ...string) string {
 	t.Helper()
 	bootstrap := sharedDir(t) + "/bootstrap.json"
 	copyFile(t, template, bootstrap)
-	return fmt.Sprintf(`PROXY_CONFIG={"binaryPath":%q,"proxyBootstrapTemplatePath":%q,"discoveryAddress":%q,"controlPlaneAuthPolicy":"NONE"}`, envoy, bootstrap, istiod)
+	return fmt.Sprintf(`PROXY_CONFIG={"binaryPath":%q,"proxyBootstrapTemplatePath":%q,"discoveryAddress":%q,"controlPlaneAuthPolicy":"NONE"%s}`,
+		envoy, bootstrap, istiod, strings.Join(more, ""))
 }
 
 // istiod is where the agents that have one ask it, in a network of their own.
@@ -69,9 +70,14 @@ const istiod = "127.0.0.1:15010"
 // startAgentOfMesh is startAgent with Istio's own bootstrap: Envoy asks the agent for its configuration, and that an xDS server in istiod's place.
 func startAgentOfMesh(t testing.TB, mode string, env ...string) (*agent, *xdsServer) {
 	t.Helper()
-	real := realEnvoyForAll(t)
-	a := startAgent(t, mode, real, append(env, proxyConfig(t, install(t, "envoy"), cached(t, "pilot-agent/envoy_bootstrap.json"), istiod))...)
+	a := startAgent(t, mode, realEnvoyForAll(t), append([]string{meshConfig(t)}, env...)...)
 	return a, startXDS(t, a.inside(cached(t, "xds/xds"), istiod)...)
+}
+
+// meshConfig is their proxyConfig.
+func meshConfig(t testing.TB, more ...string) string {
+	t.Helper()
+	return proxyConfig(t, install(t, "envoy"), cached(t, "pilot-agent/envoy_bootstrap.json"), istiod, more...)
 }
 
 // awaitPod waits for the pod's first process.
