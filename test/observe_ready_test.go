@@ -204,10 +204,12 @@ func TestTimelineOfReadinessUnderADebugger(t *testing.T) {
 		"-ex", "break listen", "-ex", "continue", "-ex", "shell cat "+fifo, "-ex", "delete", "-ex", "detach", realEnvoy(t))...)
 	client.out.await(t, "Breakpoint 1, ")
 	p := start(t, nil, a.inPod(cli(t), "timeline", "--json")...)
+	var forked []int // by nsenter
 	eventually(t, "the client for the admin port is there", func() bool {
-		forked := children(t, p.pid()) // nsenter's
+		forked = children(t, p.pid())
 		return len(forked) > 0 && len(children(t, forked[0])) > 0
 	})
+	awaitLooks(t, forked[0])
 	served := x.serveMesh()
 	must(t, os.WriteFile(fifo, nil, 0))
 	<-served

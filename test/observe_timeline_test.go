@@ -310,13 +310,6 @@ func TestTimelineUnderADebugger(t *testing.T) {
 	c := startClient(t, "gdb", realEnvoy(t), s.port, "set breakpoint pending on", "break listen", "continue")
 	contains(t, c.out.String(), "Breakpoint 1")
 	p := start(t, nil, cli(t), "timeline", "--json", "--pid", strconv.Itoa(s.pid()))
-	// It looks by reading /proc, again and again (proc_pid_io(5)).
-	reads := func() (n int) {
-		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/io", p.pid()))
-		_, err := fmt.Sscanf(string(b[max(0, bytes.Index(b, []byte("syscr"))):]), "syscr: %d", &n)
-		must(t, err)
-		return n
-	}
 	eventually(t, "the client for the admin port is there", func() bool { return len(children(t, p.pid())) > 0 })
 	own, err := unix.Getpgid(p.pid())
 	must(t, err)
@@ -324,8 +317,7 @@ func TestTimelineUnderADebugger(t *testing.T) {
 		t.Errorf("%v: Ctrl-C would end what asks the admin port before it has asked for the last time", err)
 	}
 	for range 2 {
-		before := reads()
-		eventually(t, "it has looked", func() bool { return reads() > before+20 })
+		awaitLooks(t, p.pid())
 		from := c.out.len()
 		fmt.Fprintln(c.stdin, "continue")
 		eventually(t, "the next listen", func() bool {
@@ -345,6 +337,19 @@ func TestTimelineUnderADebugger(t *testing.T) {
 	}) {
 		t.Errorf("%+v", line)
 	}
+}
+
+// awaitLooks waits until a timeline has looked at its process some times more: it does so by reading /proc, again and again (proc_pid_io(5)).
+func awaitLooks(t testing.TB, pid int) {
+	t.Helper()
+	reads := func() (n int) {
+		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/io", pid))
+		_, err := fmt.Sscanf(string(b[max(0, bytes.Index(b, []byte("syscr"))):]), "syscr: %d", &n)
+		must(t, err)
+		return n
+	}
+	before := reads()
+	eventually(t, "it has looked", func() bool { return reads() > before+40 })
 }
 
 // What fails is told, and the exit status is the program's.
