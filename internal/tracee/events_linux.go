@@ -73,8 +73,8 @@ const (
 // follow does at once what an event asks for, whether it is told later or not.
 func (p *Process) follow(t *thread) error {
 	t.trap = noTrap
-	if t.rewound != 0 && isSignalStop(t.status) && t.status.StopSignal() != unix.SIGSTOP {
-		if err := t.interruptWait(); err != nil {
+	if p.restarts && isSignalStop(t.status) && t.status.StopSignal() != unix.SIGSTOP {
+		if err := p.interruptWait(t); err != nil {
 			return t.ifAlive(err)
 		}
 	}

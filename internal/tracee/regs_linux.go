@@ -14,6 +14,7 @@ const (
 	NTPrstatus = 1     // general registers: struct user_regs_struct
 	NTFpregset = 2     // floating point: amd64 FXSAVE (512 bytes), arm64 struct user_fpsimd_state
 	NTXState   = 0x202 // amd64: the XSAVE area, as long as the kernel makes it
+	NTArmTLS   = 0x401 // arm64: the thread pointer, TPIDR_EL0
 )
 
 // maxRegset is above any register set: AMX makes the XSAVE area 11 KB.

@@ -2,8 +2,7 @@ package tracee
 
 import (
 	"bytes"
-	"fmt"
-	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,30 +18,32 @@ func (p *Process) RestartWaits() { p.restarts = true }
 // restartWait makes a thread that stands at a stop of ours, or the end of a group-stop, begin its wait anew. A signal that is on its way to it
 // ends the wait, as ever.
 func (p *Process) restartWait(t *thread) error {
-	regs, err := t.general()
-	if err != nil || int64(regs[regResult]) != -int64(unix.EINTR) || !isWait(regs[regNumber]) {
+	regs, err := p.brokenWait(t)
+	if regs == nil {
 		return err
 	}
 	if st, err := procfs.ReadStatus(t.tid); err != nil || (st.SigPnd|st.ShdPnd)&^st.SigBlk&^(1<<(unix.SIGSTOP-1)) != 0 {
 		return nil
 	}
-	code := make([]byte, len(callInstruction))
-	pc := regs[regPC] - uint64(len(code))
-	if err := p.mem.ReadAt(code, pc); err != nil || !bytes.Equal(code, callInstruction) {
-		return nil // a handler's frame
-	}
-	// The first argument, where its register is the result's, is known to the kernel alone (proc_pid_syscall(5)).
-	var number, first uint64
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/syscall", p.pid, t.tid))
-	if n, _ := fmt.Sscanf(string(b), "%d %v", &number, &first); n != 2 || number != regs[regNumber] {
+	if !p.rewind(t, regs) || !t.timeoutGoesOn(regs) {
 		return nil
 	}
-	if !t.timeoutGoesOn(regs) {
-		return nil
-	}
-	rewind(regs, first)
-	regs[regPC], t.rewound = pc, pc
+	regs[regPC] -= uint64(len(callInstruction))
+	t.rewound = regs[regPC]
 	return t.setGeneral(regs)
+}
+
+// brokenWait returns the registers, which may be changed, of a thread that stands behind a wait that was broken off; else nil.
+func (p *Process) brokenWait(t *thread) ([]uint64, error) {
+	regs, err := t.general()
+	if err != nil || int64(regs[regResult]) != -int64(unix.EINTR) || !isWait(regs[regNumber]) {
+		return nil, err
+	}
+	code := make([]byte, len(callInstruction))
+	if err := p.mem.ReadAt(code, regs[regPC]-uint64(len(code))); err != nil || !bytes.Equal(code, callInstruction) {
+		return nil, nil // a handler's frame
+	}
+	return slices.Clone(regs), nil
 }
 
 // begunAnew is in the upper half of a timeout's register when the wait has been begun anew: the kernel takes an int. The program's next wait has its own.
@@ -66,15 +67,22 @@ func (t *thread) timeoutGoesOn(regs []uint64) bool {
 	return true
 }
 
-// interruptWait undoes restartWait where a signal has come before the wait began again: a handler may run, and the wait is to end by it.
-func (t *thread) interruptWait() error {
-	at := t.rewound
-	t.rewound = 0
-	regs, err := t.general()
-	if err != nil || regs[regPC] != at || !isWait(regs[callNumber]) {
-		return err
+// interruptWait is called at each signal. It undoes restartWait where the signal has come before the wait began again: a handler may run, and the
+// wait is to end by it.
+func (p *Process) interruptWait(t *thread) error {
+	if at := t.rewound; at != 0 {
+		t.rewound = 0
+		regs, err := t.general()
+		if err != nil {
+			return err
+		}
+		if regs[regPC] == at && isWait(regs[callNumber]) {
+			regs[regResult] = ^uint64(unix.EINTR) + 1
+			regs[regPC] += uint64(len(callInstruction))
+			if err := t.setGeneral(regs); err != nil {
+				return err
+			}
+		}
 	}
-	regs[regResult] = ^uint64(unix.EINTR) + 1
-	regs[regPC] += uint64(len(callInstruction))
-	return t.setGeneral(regs)
+	return p.markWait(t)
 }

@@ -7,4 +7,10 @@ func isWait(number uint64) bool {
 }
 
 // rewind puts back what the result has overwritten: the number.
-func rewind(regs []uint64, _ uint64) { regs[regResult] = regs[regNumber] }
+func (p *Process) rewind(_ *thread, regs []uint64) bool {
+	regs[regResult] = regs[regNumber]
+	return true
+}
+
+// markWait is not needed: a thread that comes back from a handler stands in no system call (orig_rax).
+func (p *Process) markWait(*thread) error { return nil }
