@@ -135,7 +135,7 @@ func (t *tracer) returned(h *hit, address uint64) {
 		}
 		t.emit(observe.Event{
 			Kind: observe.Return, Time: h.at, TID: h.tid, Point: p.site.point.point.Name, Function: p.site.function,
-			Result: t.result(p.site, result, h.regs), Args: p.site.signature.decode(t, p.args, true), Duration: h.at - p.begun,
+			Result: t.result(h, p.site, result), Args: p.site.signature.decode(t, p.args, true), Duration: h.at - p.begun,
 		})
 	}
 }
@@ -174,7 +174,7 @@ func (t *tracer) removeUnawaited() {
 }
 
 // result is what a function has returned, with errno where it is known.
-func (t *tracer) result(s *site, value uint64, regs []uint64) string {
+func (t *tracer) result(h *hit, s *site, value uint64) string {
 	if s.signature == nil {
 		return untyped(value)
 	}
@@ -185,9 +185,11 @@ func (t *tracer) result(s *site, value uint64, regs []uint64) string {
 	} else if int32(value) != -1 {
 		return strconv.Itoa(int(int32(value)))
 	}
-	var b [4]byte
-	if t.hasErrno && t.read(threadPointer(regs)+t.errno, b[:]) {
-		return "-1 " + errnoName(int64(binary.LittleEndian.Uint32(b[:])))
+	if t.hasErrno {
+		var b [4]byte
+		if base, ok := t.threadPointer(h); ok && t.read(base+t.errno, b[:]) {
+			return "-1 " + errnoName(int64(binary.LittleEndian.Uint32(b[:])))
+		}
 	}
 	return "-1"
 }

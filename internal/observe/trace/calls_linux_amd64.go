@@ -65,4 +65,4 @@ func (t *tracer) errnoFrom(at uint64, code []byte) (offset uint64, ok bool) {
 }
 
 // threadPointer of a thread.
-func threadPointer(regs []uint64) uint64 { return regs[regFSBase] }
+func (t *tracer) threadPointer(h *hit) (uint64, bool) { return h.regs[regFSBase], true }
