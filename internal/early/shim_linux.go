@@ -141,6 +141,9 @@ func become(p *process) {
 			cannot(p, errno)
 		}
 		why = "the supervisor ended before it was ready (is memory short? is the envoyshim beside this file another program?)"
+		if p.silent {
+			why = "the supervisor did not answer for 20 s (is the machine overloaded?)"
+		}
 	}
 	if errno := endStart(p); errno == unix.EAGAIN {
 		why = noTasks
