@@ -152,19 +152,19 @@ fi
 
 # The guests of the tests: a kernel of Debian's, which has Yama, and a small Debian as its initramfs, of this machine's suite, so that
 # what is built here runs there.
+inside=(busybox-static coreutils dash util-linux mount iproute2 procps gdb-minimal gdbserver libstdc++6 strace)
 for arch in amd64 arm64; do
 	guest=$cache/guest-$arch
 	if [ "${1:-}" = demo ]; then
 		continue
-	elif [ -f "$guest/root.cpio" ]; then
+	elif [ "$(cat "$guest/packages" 2>/dev/null)" = "${inside[*]}" ]; then
 		step "guest $arch: there"
 		continue
 	fi
 	step "guest $arch: unpacking Debian packages"
 	work=$(mktemp -d "$cache/tmp.XXXXXX")
 	own_apt "$work" "$(. /etc/os-release && echo "$VERSION_CODENAME")" $arch
-	apt-get "${options[@]}" --download-only -y --no-install-recommends install \
-		busybox-static coreutils dash util-linux mount iproute2 procps gdb-minimal gdbserver libstdc++6
+	apt-get "${options[@]}" --download-only -y --no-install-recommends install "${inside[@]}"
 	for deb in "$work"/archives/*.deb; do dpkg-deb -x "$deb" "$work/root"; done
 	(cd "$work/root" && rm -rf usr/share/{doc,info,locale,man} usr/share/perl* usr/lib/*/perl* usr/lib/*/libperl* usr/bin/perl*)
 	ln -sf dash "$work/root/bin/sh"
@@ -175,6 +175,7 @@ for arch in amd64 arm64; do
 	dpkg-deb --fsys-tarfile "$work"/linux-image-*.deb | tar -xO --wildcards './boot/vmlinuz-*' >"$guest/vmlinuz"
 	(cd "$work/root" && find . | cpio --quiet -o -H newc -R 0:0) >"$guest/root.new"
 	mv "$guest/root.new" "$guest/root.cpio"
+	echo "${inside[*]}" >"$guest/packages"
 	rm -r "$work"
 done
 
