@@ -15,7 +15,8 @@ FIXTURES := bin/test/standin bin/test/standin-static bin/test/standin-bazel bin/
 	bin/test/parent bin/test/deny bin/test/crowd bin/test/tally bin/test/crash bin/test/hear bin/test/storm bin/test/bench-exit \
 	bin/test/gorecover bin/test/burn bin/test/burn-nofp bin/test/burn-static bin/test/shares bin/test/libplugin.so bin/test/crowd-musl bin/test/listen-musl \
 	bin/test/catcher bin/test/adminport bin/test/envoyshim-enter bin/test/goprog-arm64 bin/test/guest.test
-ARM64_FIXTURES := $(addprefix bin/arm64/test/,probe parent crash hear gocrowd guest.test dlv)
+ARM64_FIXTURES := $(addprefix bin/arm64/test/,probe probe-static probe-static-pie parent crash hear crowd burn burn-static goprog gocrowd guest.test dlv \
+	trace.test traced/stripped)
 BENCH_FIXTURES := bin/test/bench-execve bin/test/bench-goexec bin/test/bench-goheart bin/test/heartbeat
 
 # The tests of debugger sessions, which both the external servers and our own must pass, and our own under watch for a crash, and from the node, too.
@@ -161,10 +162,29 @@ bin/arm64/test/%: test/fixtures/%.c
 
 bin/arm64/test/%: test/fixtures/%.cc
 	@mkdir -p $(@D)
-	aarch64-linux-gnu-g++ -g -O0 -Wall -o $@ $<
+	aarch64-linux-gnu-g++ -g $(or $(OPTIMISED),-O0) -Wall -o $@ $< -pthread
 
-bin/arm64/test/gocrowd: test/fixtures/gocrowd/main.go
-	CGO_ENABLED=0 GOARCH=arm64 go build -gcflags "-N -l" -o $@ ./test/fixtures/gocrowd
+bin/arm64/test/%-static: test/fixtures/%.cc
+	@mkdir -p $(@D)
+	aarch64-linux-gnu-g++ -g $(or $(OPTIMISED),-O0) -Wall -static -o $@ $< -pthread
+
+bin/arm64/test/%-static-pie: test/fixtures/%.cc
+	@mkdir -p $(@D)
+	aarch64-linux-gnu-g++ -g -O0 -Wall -static-pie -o $@ $<
+
+bin/arm64/test/burn bin/arm64/test/burn-static: OPTIMISED := -O2 -fno-omit-frame-pointer
+
+bin/arm64/test/goprog bin/arm64/test/gocrowd: bin/arm64/test/%: test/fixtures/%/main.go
+	@mkdir -p $(@D)
+	CGO_ENABLED=0 GOARCH=arm64 go build -gcflags "-N -l" -o $@ ./test/fixtures/$*
+
+# The tests of package trace, and what they trace.
+bin/arm64/test/trace.test: FORCE
+	CGO_ENABLED=0 GOARCH=arm64 go test -c -trimpath -o $@ ./internal/observe/trace
+
+bin/arm64/test/traced/stripped: internal/observe/trace/testdata/build.sh internal/observe/trace/testdata/traced.cc
+	@mkdir -p $(@D)
+	$< $(@D) aarch64-linux-gnu-
 
 bin/arm64/test/guest.test: FORCE
 	CGO_ENABLED=0 GOARCH=arm64 go test -c -tags guest -trimpath -o $@ ./test

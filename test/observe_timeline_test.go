@@ -164,7 +164,7 @@ func TestTimelineOfTheRealEnvoy(t *testing.T) {
 	trace := filepath.Join(t.TempDir(), "strace")
 	p := start(t, nil, append([]string{"strace", "-f", "-y", "-o", trace, "-e", "trace=bind,listen"}, envoy...)...)
 	p.err.await(t, "starting main dispatch loop")
-	run(t, "curl", "-s", "-X", "POST", fmt.Sprintf("http://%s/quitquitquit", local(port)))
+	post(t, port, "/quitquitquit")
 	p.status()
 	b, err := os.ReadFile(trace)
 	must(t, err)

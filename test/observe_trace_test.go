@@ -193,12 +193,13 @@ func straceResult(line string) string {
 // The same system calls in the same order as strace tells, thread by thread.
 func TestTraceTellsSystemCallsAsStraceDoes(t *testing.T) {
 	for what, argv := range map[string][]string{
-		"C++":    {probe(t), "count", "3"},
-		"static": {fixture(t, "bin/test/probe-static"), "exit", "3"},
-		"musl":   {fixture(t, "bin/test/crowd-musl"), "1", "3"},
-		"listen": {standin(t), "--version"},
+		"C++":    {"probe", "count", "3"},
+		"static": {"probe-static", "exit", "3"},
+		"musl":   {"crowd-musl", "1", "3"},
+		"listen": {"standin", "--version"},
 	} {
 		t.Run(what, func(t *testing.T) {
+			argv[0] = fixture(t, "bin/test/"+argv[0])
 			want := straced(t, argv...)
 			for i := range want {
 				if i == 0 {
@@ -273,21 +274,23 @@ func TestTraceOfAStrippedELF(t *testing.T) {
 func TestTraceOfOtherPrograms(t *testing.T) {
 	for what, c := range map[string]struct {
 		words  []string
+		elf    []string
 		status int
 		want   []string
 	}{
-		"by name":      {[]string{"--at", "probe_step", "--", probe(t), "count", "3"}, 0, []string{"probe_step(int)"}},
-		"its status":   {[]string{"--at", "main", "--", probe(t), "exit", "7"}, 7, []string{"main"}},
-		"never live":   {[]string{"--at", "main", "--until", "live", "--", probe(t), "exit", "7"}, 7, []string{"main"}},
-		"its signal":   {[]string{"--at", "main", "--", probe(t), "kill", "15"}, 128 + 15, []string{"main"}},
-		"static":       {[]string{"--preset", "startup", "--at", "/^probe_st/", "--", fixture(t, "bin/test/probe-static"), "count", "2"}, 0, []string{"main"}},
-		"static PIE":   {[]string{"--at", "@entry", "--at", "main", "--", fixture(t, "bin/test/probe-static-pie"), "exit", "0"}, 0, []string{"@entry", "main"}},
-		"Go":           {[]string{"--at", "main.main", "--preset", "startup", "--", fixture(t, "bin/test/goprog"), "exit"}, 0, []string{"main.main"}},
-		"musl":         {[]string{"--at", "pthread_create", "--at", "work", "--", fixture(t, "bin/test/crowd-musl"), "2", "4"}, 0, []string{"pthread_create", "work"}},
-		"many threads": {[]string{"--at", "work", "--syscall", "clone3", "--", fixture(t, "bin/test/crowd"), "50", "200"}, 0, []string{"work", "clone3"}},
+		"by name":      {[]string{"--at", "probe_step"}, []string{"probe", "count", "3"}, 0, []string{"probe_step(int)"}},
+		"its status":   {[]string{"--at", "main"}, []string{"probe", "exit", "7"}, 7, []string{"main"}},
+		"never live":   {[]string{"--at", "main", "--until", "live"}, []string{"probe", "exit", "7"}, 7, []string{"main"}},
+		"its signal":   {[]string{"--at", "main"}, []string{"probe", "kill", "15"}, 128 + 15, []string{"main"}},
+		"static":       {[]string{"--preset", "startup", "--at", "/^probe_st/"}, []string{"probe-static", "count", "2"}, 0, []string{"main"}},
+		"static PIE":   {[]string{"--at", "@entry", "--at", "main"}, []string{"probe-static-pie", "exit", "0"}, 0, []string{"@entry", "main"}},
+		"Go":           {[]string{"--at", "main.main", "--preset", "startup"}, []string{"goprog", "exit"}, 0, []string{"main.main"}},
+		"musl":         {[]string{"--at", "pthread_create", "--at", "work"}, []string{"crowd-musl", "2", "4"}, 0, []string{"pthread_create", "work"}},
+		"many threads": {[]string{"--at", "work", "--syscall", "set_robust_list"}, []string{"crowd", "50", "200"}, 0, []string{"work", "set_robust_list"}},
 	} {
 		t.Run(what, func(t *testing.T) {
-			events, status := traced(t, c.words...)
+			c.elf[0] = fixture(t, "bin/test/"+c.elf[0])
+			events, status := traced(t, slices.Concat(c.words, []string{"--"}, c.elf)...)
 			if status != c.status {
 				t.Errorf("status %d, want %d", status, c.status)
 			}

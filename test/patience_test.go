@@ -10,3 +10,9 @@ const patience = 30 * time.Second
 
 // gdbTimeout is how many seconds gdb waits for each answer: its own default.
 const gdbTimeout = "2"
+
+// points is how far a function's share of a profile may be from the truth: five of a hundred.
+const points = 0.05
+
+// missed is how much of the time a sampler may have too little or too much.
+const missed = 0.1

@@ -120,7 +120,7 @@ int main(int argc, char** argv) {
     sigemptyset(&blocked);
     sigaddset(&blocked, SIGUSR1);
     pthread_sigmask(SIG_BLOCK, &blocked, &open);
-    const int many = 1000, fd = epoll_create1(0);
+    const int many = atoi(argv[2]), fd = epoll_create1(0);
     std::atomic<int> woken = 0;
     std::thread worker([&] {
       while (woken < many) {
