@@ -110,18 +110,33 @@ func (c *Child) Wait() syscall.WaitStatus {
 	return c.status
 }
 
-// Ended is closed when the child has ended.
-func (c *Child) Ended() <-chan struct{} { return c.ended }
+// HasEnded reports that it has ended.
+func (c *Child) HasEnded() bool {
+	select {
+	case <-c.ended:
+		return true
+	default:
+		return false
+	}
+}
 
 // ExitStatus is the child's, once that has ended, as a shell tells it.
 func (c *Child) ExitStatus() int {
 	return signals.ExitStatus(c.Wait())
 }
 
+// HowEnded is that in words, as events tell it.
+func (c *Child) HowEnded() string {
+	if status := c.Wait(); status.Signaled() {
+		return "killed by " + unix.SignalName(status.Signal())
+	}
+	return "exit status " + strconv.Itoa(c.status.ExitStatus())
+}
+
 // End has the child end, by SIGTERM, and, when that has not helped for 10 s, by SIGKILL. It lets a held one run for that.
 func (c *Child) End() syscall.WaitStatus {
 	_ = c.cmd.Process.Signal(unix.SIGTERM)
-	if state, _ := processState(c.PID); state == Held {
+	if st, err := control(Status{PID: c.PID}, "status"); err == nil && st.State == Held { // also at a crash, where it is traced
 		_, _ = Resume(c.PID)
 	}
 	select {

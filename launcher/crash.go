@@ -5,6 +5,7 @@ package launcher
 import (
 	"encoding/binary"
 	"fmt"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -35,9 +36,9 @@ type handledFault struct {
 	info []byte // siginfo_t
 }
 
-// describeCrash looks at a process that stands at a fatal signal. What cannot be found out is left out. before is the fault that a handler was
-// given last: if it has raised the signal again, as Envoy's does, the reason is that fault's.
-func describeCrash(p *tracee.Process, stop tracee.Stop, before handledFault) *Crash {
+// reasonOfCrash looks at why a process stands at a fatal signal. before is the fault that a handler was given last: if it has raised the signal again, as
+// Envoy's does, the reason is that fault's.
+func reasonOfCrash(p *tracee.Process, stop tracee.Stop, before handledFault) *Crash {
 	c := &Crash{Signal: unix.SignalName(stop.Signal), Thread: stop.TID, Name: procfs.Comm(stop.TID)}
 	if info, err := p.Siginfo(stop.TID); err == nil {
 		c.explain(stop.Signal, info)
@@ -46,6 +47,12 @@ func describeCrash(p *tracee.Process, stop tracee.Stop, before handledFault) *Cr
 			c.Code += "; raised again by its handler"
 		}
 	}
+	return c
+}
+
+// describeCrash tells also where that is. What cannot be found out is left out.
+func describeCrash(p *tracee.Process, stop tracee.Stop, before handledFault) *Crash {
+	c := reasonOfCrash(p, stop, before)
 	frames := backtrace.Of(p, stop.TID)
 	for i, f := range frames {
 		c.Backtrace = append(c.Backtrace, fmt.Sprintf("#%d %s", i, f))
@@ -101,6 +108,21 @@ func (c *Crash) explain(sig unix.Signal, info []byte) {
 			c.Code += fmt.Sprintf(": number %d", int32(binary.NativeEndian.Uint32(info[24:])))
 		}
 	}
+}
+
+// reason is why there is a signal, in one line.
+func (c *Crash) reason() string {
+	var all []string
+	if c.Code != "" {
+		all = append(all, c.Code)
+	}
+	if c.Address != "" {
+		all = append(all, "address "+c.Address)
+	}
+	if c.Sender != 0 {
+		all = append(all, fmt.Sprintf("sender %d", c.Sender))
+	}
+	return strings.Join(all, ", ")
 }
 
 // log adds it to a line.

@@ -20,9 +20,12 @@ import (
 // the embedded debug server, so that the process is watched from the moment a client detaches. An external server cannot
 // trace beside it: the watch lets go before one comes, and another watch begins behind it.
 //
+// Those who observe it are always served by one; where no crash is to be held it ends with them.
+//
 // It is one OS thread, as ptrace wants. Others give it orders.
 type crashWatch struct {
 	pid     int
+	holds   bool                                   // at a fatal signal
 	crashed func(*Crash)                           // held at a fatal signal
 	exiting func(status unix.WaitStatus, ph phase) // the process is about to end
 
@@ -43,7 +46,7 @@ type crashWatch struct {
 
 // startWatch takes the process under watch, and lets it run, or, with an order, does that first.
 func (s *supervisor) startWatch(order func(*crashWatch)) *crashWatch {
-	w := &crashWatch{pid: s.PID, life: life{envoy: strings.Contains(s.Name, "envoy")}, ended: make(chan struct{})}
+	w := &crashWatch{pid: s.PID, holds: s.HoldOnCrash, life: life{envoy: strings.Contains(s.Name, "envoy")}, ended: make(chan struct{})}
 	w.crashed = func(c *Crash) { s.do <- func() { s.setCrashed(c) } }
 	w.exiting = func(status unix.WaitStatus, ph phase) {
 		recorded := make(chan struct{})
@@ -168,7 +171,7 @@ func (w *crashWatch) resume() error {
 	case stop.Reason == tracee.Exited || stop.Reason == tracee.Killed:
 		w.gone(stop)
 		return nil
-	case w.fatal(stop):
+	case w.fatal(stop) && w.holds:
 		w.hold(stop)
 		w.crashed(w.crash)
 		return nil
@@ -221,6 +224,16 @@ func (w *crashWatch) takeCourse() {
 		w.crash = nil
 		return w.process.Yield()
 	})
+}
+
+// goOn has the process go on behind who was served, under watch if it is to be held at a crash, or if it is to die of one now.
+func (w *crashWatch) goOn(dies bool) error {
+	if w.holds || dies {
+		w.crash = nil
+		return w.process.Yield()
+	}
+	w.over = true
+	return w.process.Detach(false)
 }
 
 // letGo ends the watch, if there is one, for a tracer of another kind. stopped: the process was at a fatal signal, and is in group-stop.
@@ -286,25 +299,36 @@ func (s *supervisor) orderWatch(order func(*crashWatch)) *crashWatch {
 	return <-watch
 }
 
-// runWatched is run where a watch has the process, or is to have it afterwards.
-func (s *embeddedSession) runWatched() ending {
+// A watchOrder is orderWatch.
+type watchOrder func(func(*crashWatch)) *crashWatch
+
+// serve has the watch serve somebody. ok is false if it has ended before it came to that.
+func (order watchOrder) serve(serve func(*crashWatch) ending) (end ending, ok bool) {
 	served := make(chan ending, 1)
-	w := s.orderWatch(func(w *crashWatch) {
-		end, recorded := w.serve(s), make(chan struct{})
+	w := order(func(w *crashWatch) {
+		end, recorded := serve(w), make(chan struct{})
 		end.recorded = func() { close(recorded) }
 		served <- end
 		<-recorded // a crash that follows is told behind it
 	})
 	select {
 	case end := <-served:
-		return end
-	case <-w.ended: // without having served it
+		return end, true
+	case <-w.ended:
 	}
-	_ = s.client.Close()
 	if w.err == nil {
-		return ending{how: byExit, unwatched: true}
+		return ending{how: byExit, unwatched: true}, false
 	}
-	return ending{how: byCrash, err: w.err, unwatched: true}
+	return ending{how: byCrash, err: w.err, unwatched: true}, false
+}
+
+// runWatched is run where a watch has the process, or is to have it afterwards.
+func (s *embeddedSession) runWatched() ending {
+	end, ok := s.orderWatch.serve(func(w *crashWatch) ending { return w.serve(s) })
+	if !ok {
+		_ = s.client.Close()
+	}
+	return end
 }
 
 // An unwatchedSession is one whose server is a process of its own: the watch ends before.
@@ -338,9 +362,10 @@ func (s *supervisor) setCrashed(c *Crash) {
 
 // unwatched records the end of a watch. One that never began leaves a process on hold that was to run.
 func (s *supervisor) unwatched(w *crashWatch) {
-	if s.watch == w {
-		s.watch = nil
+	if s.watch != w {
+		return // who has taken it, or was served by it, tells the rest
 	}
+	s.watch = nil
 	if w.err == nil || s.session != nil {
 		return // whose end tells the rest
 	}

@@ -21,7 +21,7 @@ type embeddedSession struct {
 	pid        int
 	client     *os.File
 	onAttached func()
-	orderWatch func(func(*crashWatch)) *crashWatch // nil: nobody watches the process
+	orderWatch watchOrder // nil: nobody watches the process
 }
 
 func (s *embeddedSession) serves() protocol { return s.speaks }

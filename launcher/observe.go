@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"runtime"
 	"sync"
 	"time"
 
@@ -32,7 +31,8 @@ const (
 	maxUnread = 8192
 	// streamTime is how long what is left of a stream may take when there are no further events.
 	streamTime = 10 * time.Second
-	// lastWords is how long the end of the init of a pid namespace waits for that, since it is also the end of the observer.
+	// lastWords is how long the end of the process waits for that: it may be the end of all in a container, the observer among them. A crash waits for as
+	// long, and is told behind it.
 	lastWords = 2 * time.Second
 )
 
@@ -46,10 +46,9 @@ type observer struct {
 	exe        string
 	buildID    string
 	history    history // as it was
-	watch      *crashWatch
+	orderWatch watchOrder
 	onAttached func()
 	onRelease  func(time.Time)
-	process    *tracee.Process
 
 	events  chan observe.Event
 	written chan struct{} // closed when the stream is at its end, and has been read
@@ -61,10 +60,10 @@ type observer struct {
 	by      how             // why stop is closed
 	begun   bool            // Begin is told
 	early   []observe.Event // from before that
-	exited  bool
-	exit    *observe.Event // which is never lost; nil: it is among the events
+	exit    *observe.Event  // which is never lost; nil: it is among the events
 	lost    int
 	trouble string        // why it ends
+	result  string        // of End
 	last    observe.Event // End
 }
 
@@ -127,17 +126,13 @@ func (s *supervisor) admitObserver(o *observer) reply {
 		return reply{Error: err.Error()}
 	}
 	o.pid, o.known, o.exe, o.buildID = s.PID, s.known.PID, s.status.Exe, s.BuildID
-	o.history, o.watch = s.history, s.takeWatch()
+	o.history, o.orderWatch = s.history, s.orderWatch
 	o.events = make(chan observe.Event, maxUnread)
 	o.written, o.silent, o.stop = make(chan struct{}), make(chan struct{}), make(chan struct{})
-	note := ""
-	if s.HoldOnCrash {
-		note = "; until it is gone no crash is held"
-	}
 	o.onAttached = func() {
 		known := make(chan struct{})
 		s.do <- func() {
-			s.attached(&client{peer: o.peer, speaks: o.serves()}, note)
+			s.attached(&client{peer: o.peer, speaks: o.serves()}, "")
 			close(known)
 		}
 		<-known // its history has this before what comes next
@@ -151,66 +146,122 @@ func (s *supervisor) admitObserver(o *observer) reply {
 }
 
 // run watches the process until it or the observation ends.
-func (o *observer) run() (end ending) {
-	end = ending{how: byCrash}
-	defer func() { o.finish(end.err) }()
-	if _, end.err = o.watch.letGo(); end.err != nil {
-		return end
-	}
-	runtime.LockOSThread() // as in embeddedSession.run
-	if o.process, end.err = tracee.Seize(o.pid); end.err != nil {
-		return end
-	}
-	end.attached, end.ran = true, true
-	o.onAttached()
-	o.process.OnRun(o.runs)
-	if o.order.Trace != nil {
-		end.err = trace.Run(o.process, *o.order.Trace, o.now, o.emit, o.stop)
-	} else {
-		end.err = sample.Run(o.process, *o.order.Sample, o.now, o.emit, o.stop)
-	}
-	if err := o.process.Detach(false); err != nil && !errors.Is(err, tracee.ErrNoProcess) && !errors.Is(err, tracee.ErrGone) {
-		end.err = errors.Join(end.err, fmt.Errorf("let process %d run: %w", o.known, err))
-	}
-	o.runs() // if nobody has let it until now
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	switch {
-	case o.exited:
-		end.how = byExit
-	case o.by != "":
-		end.how = o.by
-	case end.err == nil:
-		end.how = byDetach
+func (o *observer) run() ending {
+	end, ok := o.orderWatch.serve(o.observe)
+	if !ok {
+		o.finish(cmp.Or(end.err, fmt.Errorf("process %d has ended", o.known)))
 	}
 	return end
 }
 
-// finish ends the stream, and lets the process go. Where its end is that of all others here, they are given a moment for their last words.
+// observe is called by the watch, with the process stopped, and leaves it to the watch, or lets it go where that is for nothing else.
+func (o *observer) observe(w *crashWatch) ending {
+	if w.crash != nil { // since he was admitted
+		o.finish(fmt.Errorf("process %d is held at %s", o.known, w.crash.Signal))
+		return ending{how: byFault, crash: w.crash}
+	}
+	o.onAttached()
+	end := ending{how: byDetach, attached: true, ran: true}
+	p, exiting := w.process, w.exiting
+	told := func() {}
+	w.exiting = func(status unix.WaitStatus, ph phase) { told = func() { exiting(status, ph) } } // behind the last events
+	p.OnRun(o.runs)
+	p.TellEndFirst(true)
+	fault := func(stop tracee.Stop) (observe.Event, bool) {
+		c := reasonOfCrash(p, stop, w.handled)
+		// Of an init nothing may be left that could tell its end.
+		return observe.Event{Kind: observe.Signal, TID: c.Thread, Thread: c.Name, Result: c.Signal, Text: c.reason()}, w.holds || p.Init()
+	}
+	stop, rest := tracee.Stop{}, func() {}
+	if o.order.Trace != nil {
+		stop, rest, end.err = trace.Run(p, *o.order.Trace, o.now, o.emit, fault, o.stop)
+	} else {
+		stop, end.err = sample.Run(p, *o.order.Sample, o.now, o.emit, fault, o.stop)
+	}
+	o.runs() // if nobody has let it until now
+	p.OnRun(nil)
+	p.TellEndFirst(false)
+	w.attend()
+	switch fatal := w.fatal(stop); {
+	case stop.Reason == tracee.Exited || stop.Reason == tracee.Killed:
+		end.how = byExit
+		o.conclude(rest)
+		w.gone(stop)
+	case fatal && w.holds:
+		end.how, end.err = byFault, p.RemoveAll()
+		w.hold(stop)
+		end.crash = w.crash
+		o.ends("held at " + w.crash.Signal)
+		o.conclude(rest)
+	default:
+		if fatal {
+			end.how = byFault
+			o.conclude(rest)
+		} else {
+			end.how = o.endedBy(end.err)
+			go func(err error) { rest(); o.finish(err) }(end.err) // nobody stands still for it
+		}
+		end.err = errors.Join(end.err, w.goOn(fatal))
+	}
+	w.exiting = exiting
+	told()
+	end.unwatched = w.over
+	return end
+}
+
+// conclude tells the rest, and gives whoever reads it a moment before the process goes on.
+func (o *observer) conclude(rest func()) {
+	told := make(chan struct{})
+	go func() {
+		rest()
+		o.finish(nil)
+		close(told)
+	}()
+	select {
+	case <-told:
+	case <-time.After(streamTime):
+	}
+	select {
+	case <-o.written:
+	case <-time.After(lastWords):
+	}
+}
+
+// endedBy is how it has ended, of a process that goes on.
+func (o *observer) endedBy(err error) how {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case o.by != "":
+		return o.by
+	case err != nil:
+		return byCrash
+	}
+	return byDetach
+}
+
+// ends says how, for End.
+func (o *observer) ends(result string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.result = result
+}
+
+// finish ends the stream.
 func (o *observer) finish(err error) {
 	o.mu.Lock()
+	defer o.mu.Unlock()
 	o.begin()
 	if err != nil {
 		o.trouble = err.Error()
 	}
-	o.last.Kind, o.last.PID, o.last.Lost = observe.End, o.known, o.lost
+	o.last.Kind, o.last.PID, o.last.Lost, o.last.Result = observe.End, o.known, o.lost, o.result
 	o.last.Text = cmp.Or(o.trouble, o.last.Text)
 	if o.last.Time == 0 {
 		o.last.Time = max(0, time.Since(o.history.begun)-o.history.held())
 	}
 	_ = o.conn.SetWriteDeadline(time.Now().Add(streamTime))
 	close(o.events)
-	o.mu.Unlock()
-	if o.process == nil {
-		return
-	}
-	if o.process.Waits() {
-		select {
-		case <-o.written:
-		case <-time.After(lastWords):
-		}
-	}
-	o.process.Release()
 }
 
 // now is the time of an event that happens now. On hold time stands still.
@@ -269,7 +320,6 @@ func (o *observer) emit(e observe.Event) {
 }
 
 func (o *observer) push(e observe.Event) {
-	o.exited = o.exited || e.Kind == observe.Exit
 	select {
 	case o.events <- e:
 	default:

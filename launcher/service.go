@@ -19,6 +19,7 @@ const (
 	byDisconnect how = "disconnect" // envoyshim disconnect
 	byCrash      how = "crash"      // the debug server ended by itself
 	byExit       how = "exit"       // the process ended
+	byFault      how = "fault"      // the process is held at a fatal signal
 	byKill       how = "kill"       // the client's user had it killed
 )
 

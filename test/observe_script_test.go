@@ -326,7 +326,7 @@ func TestScriptCrowd(t *testing.T) {
 // The end of the process is told as its parent sees it.
 func TestScriptEnds(t *testing.T) {
 	for name, o := range tracers(t) {
-		for _, test := range []struct{ verb, n, result string }{{"exit", "0", "exit status 0"}, {"exit", "7", "exit status 7"}, {"exit", "255", "exit status 255"}, {"kill", "15", "signal SIGTERM"}, {"kill", "9", "signal SIGKILL"}} {
+		for _, test := range []struct{ verb, n, result string }{{"exit", "0", "exit status 0"}, {"exit", "7", "exit status 7"}, {"exit", "255", "exit status 255"}, {"kill", "15", "killed by SIGTERM"}, {"kill", "9", "killed by SIGKILL"}} {
 			t.Run(name+"/"+test.verb+test.n, func(t *testing.T) {
 				s := hold(t, "debug", probe(t), test.verb, test.n)
 				w := traceBy(t, o, s, observe.Trace{Points: []observe.Point{{Name: observe.MainPoint}}})

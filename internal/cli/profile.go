@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/envoyshim/envoyshim/internal/command"
@@ -106,11 +107,15 @@ func (c *profileCommand) Run(s *command.Streams) error {
 	}
 	if child != nil && exited { // this process may have yet to hear of it
 		s.Status = child.ExitStatus()
-		if s.Status != 0 {
-			p.Comments = append(p.Comments, fmt.Sprintf("the process ended by itself: exit status %d", s.Status))
+		if says := func(c string) bool { return strings.HasPrefix(c, sample.EndedByItself) }; !slices.ContainsFunc(p.Comments, says) {
+			p.Comments = append(p.Comments, sample.EndedByItself+child.HowEnded())
 		}
 	}
-	return cmp.Or(c.write(s, p), failed)
+	err := cmp.Or(c.write(s, p), failed)
+	if child != nil && !exited && !c.Leave && failed == nil && ctx.Err() == nil { // neither ended nor stopped
+		awaitCrashed(s, child)
+	}
+	return err
 }
 
 // Check tells what is wrong with the words, and whether the profile can be written.

@@ -63,13 +63,13 @@ func (c *timelineCommand) Run(s *command.Streams) error {
 	}
 	r, err := c.watch(s)
 	if child != nil {
-		select {
-		case <-child.Ended():
+		switch {
+		case child.HasEnded(), r != nil && r.Ended(): // by itself; this process may have yet to hear of it
 			s.Status = child.ExitStatus()
-		default:
-			if err != nil || !c.LeaveRunning {
-				child.End()
-			}
+		case r != nil && r.Crashed() && !c.LeaveRunning:
+			defer awaitCrashed(s, child) // when the timeline is there
+		case err != nil || !c.LeaveRunning:
+			child.End()
 		}
 	}
 	if err != nil {

@@ -66,18 +66,13 @@ func (c *traceCommand) Run(s *command.Streams) error {
 		return err
 	}
 	signal.Ignore(unix.SIGPIPE) // the error tells
-	exited, err := c.trace(s, out, asked)
-	if child != nil && !exited {
-		select {
-		case <-child.Ended():
-			exited = true
-		default:
-		}
-	}
+	exited, crashed, err := c.trace(s, out, asked)
 	switch {
 	case child == nil:
-	case exited: // by itself; this process may have yet to hear of it
+	case exited, child.HasEnded(): // by itself; this process may have yet to hear of it
 		s.Status = child.ExitStatus()
+	case crashed && !c.LeaveRunning:
+		awaitCrashed(s, child)
 	case !c.LeaveRunning:
 		child.End()
 	}
@@ -218,16 +213,16 @@ func (c *traceCommand) writer(out, errs io.Writer, order observe.Trace) trace.Wr
 	return trace.Text(out)
 }
 
-// trace traces the process until one of the reasons to end, and tells whether that was the process's own end.
-func (c *traceCommand) trace(s *command.Streams, out io.Writer, asked <-chan os.Signal) (exited bool, err error) {
+// trace traces the process until one of the reasons to end, and tells whether that was the process's own end, or a crash that it is held at.
+func (c *traceCommand) trace(s *command.Streams, out io.Writer, asked <-chan os.Signal) (exited, crashed bool, err error) {
 	program, err := elfinfo.Read(fmt.Sprintf("/proc/%d/exe", c.PID))
 	if err != nil {
-		return false, fmt.Errorf("process %d: read its program: %w", c.PID, err)
+		return false, false, fmt.Errorf("process %d: read its program: %w", c.PID, err)
 	}
 	order, notes := c.order(program)
 	kind, path, why, err := c.tracer(program)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -235,7 +230,7 @@ func (c *traceCommand) trace(s *command.Streams, out io.Writer, asked <-chan os.
 	if kind == "" {
 		stream, err := launcher.Observe(c.PID, observe.Order{Trace: &order})
 		if err != nil {
-			return false, err
+			return false, false, err
 		}
 		defer stream.Close()
 		stop = stream.Stop
@@ -282,9 +277,11 @@ func (c *traceCommand) trace(s *command.Streams, out io.Writer, asked <-chan os.
 			exited = true
 		case e.Kind == observe.End && e.Text != "":
 			cut = errors.New(e.Text)
+		case e.Kind == observe.End:
+			crashed = e.Result != ""
 		}
 	}, stop)
-	return exited, errors.Join(<-result, cut, err)
+	return exited, crashed, errors.Join(<-result, cut, err)
 }
 
 // read passes the events of the supervisor on.

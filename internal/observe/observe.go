@@ -63,9 +63,10 @@ const (
 	Syscall    Kind = "syscall"    // a system call, when it has returned; one that never does is told without Result
 	ThreadNew  Kind = "thread"
 	ThreadEnd  Kind = "thread-end"
-	Stack      Kind = "stack" // a sample of one thread
-	Exit       Kind = "exit"  // the process ends, as Result says
-	End        Kind = "end"   // last of all: Text says why, when it was for an error
+	Stack      Kind = "stack"  // a sample of one thread
+	Signal     Kind = "signal" // of a fault, of which the process is about to die: its name is the Result, and Text says why it was sent
+	Exit       Kind = "exit"   // the process ends, as Result says
+	End        Kind = "end"    // last of all: Text says why, when it was for an error; Result that the process is held at a Signal
 )
 
 // An Event is one line of JSON from the supervisor.
@@ -78,7 +79,7 @@ type Event struct {
 	Point    string        `json:"point,omitempty"`    // the Name of the Point that it belongs to
 	Function string        `json:"function,omitempty"` // demangled; or the system call
 	Args     []Arg         `json:"args,omitempty"`
-	Result   string        `json:"result,omitempty"`      // as 0, 7, -1 EADDRINUSE, or exit status 1
+	Result   string        `json:"result,omitempty"`      // as 0, 7, -1 EADDRINUSE, exit status 1, or killed by SIGSEGV
 	Duration time.Duration `json:"duration_ns,omitempty"` // of what has returned; of a sample the time that it stands for: on a CPU, or Asleep; of End: of the trace
 	Frames   []Frame       `json:"frames,omitempty"`      // the innermost first
 	PCs      []uint64      `json:"pcs,omitempty"`         // of a sample, the innermost first; callers as return addresses

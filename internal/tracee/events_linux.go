@@ -134,7 +134,7 @@ func (p *Process) leave(t *thread) error {
 		p.onExit(t.tid, status)
 	}
 	t.ending = true
-	if p.init && err == nil && !slices.ContainsFunc(p.sorted(), func(t *thread) bool { return !t.ending }) {
+	if (p.init || p.tellEnd) && err == nil && !slices.ContainsFunc(p.sorted(), func(t *thread) bool { return !t.ending }) {
 		p.last = t.tid
 		p.end(endOf(p.pid, status))
 		return nil

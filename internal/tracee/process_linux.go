@@ -19,8 +19,8 @@ import (
 // A goroutine that is locked to its OS thread (runtime.LockOSThread) seizes it and calls its methods, as ptrace wants.
 // Interrupt alone may be called from any goroutine, at any time.
 //
-// The end of the init of a pid namespace is told while its last thread still stands at its exit, until Release: then everybody
-// else in the namespace is killed, perhaps the tracer.
+// The end of the init of a pid namespace, and of a process after TellEndFirst, is told while its last thread still stands at its exit, until
+// Release: then everybody else in the namespace is killed, perhaps the tracer.
 //
 // Software breakpoints are in memory only while the process runs. Whatever becomes of the client, a stopped
 // process is as it would be without a debugger, and so is what ReadMemory sees.
@@ -50,7 +50,8 @@ type Process struct {
 	woken    atomic.Bool // by a SIGCONT of ours, which may be taken before the SIGSTOP that follows
 	guarded  bool        // a SIGSTOP of ours is queued
 	init     bool        // of a pid namespace
-	last     int         // a thread of the init whose end has been told, and that still stands at its exit; 0: none
+	tellEnd  bool        // TellEndFirst
+	last     int         // a thread of a process whose end has been told, and that still stands at its exit; 0: none
 	doomed   unix.Signal // what a thread that was let go dies of, and the process with it
 	lastTID  int         // whose stop was told last: it comes last the next time
 }
@@ -175,17 +176,23 @@ func Seize(pid int) (*Process, error) {
 	return p, nil
 }
 
-// Release lets the init of a pid namespace end whose end has been told; of others it does nothing.
+// TellEndFirst has the end of the process told before it is one, as that of an init is: its parent, who may end all of a container then, hears of it
+// after Release.
+func (p *Process) TellEndFirst(on bool) { p.tellEnd = on }
+
+// Init reports the init of a pid namespace.
+func (p *Process) Init() bool { return p.init }
+
+// Waits reports that the process has been killed and cannot end before Release.
+func (p *Process) Waits() bool { return p.last != 0 }
+
+// Release lets a process end whose end has been told before.
 func (p *Process) Release() {
 	if p.last != 0 {
 		_ = detach(p.last)
 		p.last = 0
 	}
 }
-
-// Waits reports that the process has been killed and cannot end before Release: it is the init of a pid namespace, whose end would be this
-// process's, too.
-func (p *Process) Waits() bool { return p.last != 0 }
 
 // PID returns the process id.
 func (p *Process) PID() int { return p.pid }
@@ -218,8 +225,11 @@ func (p *Process) PassSignals(signals map[unix.Signal]bool) {
 func (p *Process) PassWhen(pass func(tid int, sig unix.Signal) bool) { p.pass = pass }
 
 // OnExit has f called when a thread is about to end, with what wait(2) will say of it: registers, memory and files are still there
-// (PTRACE_EVENT_EXIT). Of a process that ends each thread tells the same status; a thread that ends alone tells 0.
-func (p *Process) OnExit(f func(tid int, status unix.WaitStatus)) { p.onExit = f }
+// (PTRACE_EVENT_EXIT). Of a process that ends each thread tells the same status; a thread that ends alone tells 0. before is what was called until now.
+func (p *Process) OnExit(f func(tid int, status unix.WaitStatus)) (before func(tid int, status unix.WaitStatus)) {
+	before, p.onExit = p.onExit, f
+	return before
+}
 
 // OnRun has f called once, just before a thread runs.
 func (p *Process) OnRun(f func()) { p.onRun = f }

@@ -13,7 +13,7 @@ import (
 // RestartWaits has calls of epoll_wait(2) begin anew that a stop of ours has ended. The kernel ends them with EINTR at any stop (signal(7),
 // "Interruption of system calls and library functions by stop signals"): each breakpoint of one thread would send all others round their event loop. A
 // timeout goes on from the first stop that it meets; one of epoll_pwait2(2), which lies in memory, ends with EINTR.
-func (p *Process) RestartWaits() { p.restarts = true }
+func (p *Process) RestartWaits(on bool) { p.restarts = on }
 
 // restartWait makes a thread that stands at a stop of ours, or the end of a group-stop, begin its wait anew. A signal that is on its way to it
 // ends the wait, as ever.

@@ -7,6 +7,8 @@ import (
 	"runtime"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/envoyshim/envoyshim/internal/observe"
 	"github.com/envoyshim/envoyshim/internal/observe/profile"
 	"github.com/envoyshim/envoyshim/internal/procfs"
@@ -205,7 +207,11 @@ func (r Recording) seize(order observe.Sample, t *tally, stop <-chan struct{}) e
 		if err == nil {
 			r.Began(Ptrace)
 			began := time.Now()
-			err = Run(p, order, func() time.Duration { return time.Since(began) }, t.take, stop)
+			p.PassWhen(func(tid int, sig unix.Signal) bool { return !p.Fatal(tid, sig) })
+			_, err = Run(p, order, func() time.Duration { return time.Since(began) }, t.take, nil, stop)
+			if derr := p.Detach(false); !errors.Is(derr, tracee.ErrNoProcess) {
+				err = errors.Join(err, derr)
+			}
 			p.Release()
 		}
 		done <- err
@@ -213,18 +219,29 @@ func (r Recording) seize(order observe.Sample, t *tally, stop <-chan struct{}) e
 	return <-done
 }
 
+// EndedByItself begins a comment that says how.
+const EndedByItself = "the process ended by itself: "
+
 // tally makes events into samples.
 type tally struct {
 	builder *profile.Builder
 	rounds  int
 	stopped time.Duration
 	exited  bool
+	notes   []string // of signals and the end
 }
 
 func (t *tally) take(e observe.Event) {
 	switch e.Kind {
+	case observe.Signal:
+		t.notes = append(t.notes, fmt.Sprintf("%s in thread %d (%s): %s", e.Result, e.TID, e.Thread, e.Text))
 	case observe.Exit:
 		t.exited = true
+		t.notes = append(t.notes, EndedByItself+e.Result)
+	case observe.End:
+		if e.Result != "" {
+			t.notes = append(t.notes, "the process is "+e.Result)
+		}
 	case observe.Stack:
 		if e.Stopped > 0 {
 			t.rounds++
@@ -252,5 +269,5 @@ func (t *tally) comments(frequency int, took time.Duration) []string {
 	if rate < 0.8*float64(frequency) {
 		slow += fmt.Sprintf("; it came to %.0f Hz", rate)
 	}
-	return append(all, slow, "a thread that waits in epoll_wait(2) was woken for each sample, with EINTR")
+	return append(append(all, slow, "a thread that waits in epoll_wait(2) was woken for each sample, with EINTR"), t.notes...)
 }

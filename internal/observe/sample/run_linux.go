@@ -26,17 +26,18 @@ const MaxPtrace = 49
 const share = 10
 
 // Run samples a stopped process by ptrace, on the thread that has seized it: it lets it run, stops all its threads at the order's
-// frequency or less, and follows their frame pointers. It returns when the process has ended, which the caller has to Release then, or when
-// stop is closed, and the process runs on. start tells the time of an event.
+// frequency or less, and follows their frame pointers. It returns when the process has ended, which the caller has to Release then, or, with the process
+// stopped, when stop is closed, or at the signal of a fault of which the process is about to die: fault describes that, and says whether it is over there;
+// else, and with a nil one, the signal takes its course. start tells the time of an event.
 //
 // How it comes to the truth that a CPU clock would tell: the kernel counts how long each thread was on a CPU, and a sample stands for
 // what was added since the thread was last seen running. A thread that the stop has found waiting in a system call is asleep, and that sample
 // stands for the time without a CPU; what it had of one is told with the next sample that finds it running.
-func Run(p *tracee.Process, order observe.Sample, start func() time.Duration, emit func(observe.Event), stop <-chan struct{}) error {
+func Run(p *tracee.Process, order observe.Sample, start func() time.Duration, emit func(observe.Event),
+	fault func(tracee.Stop) (e observe.Event, over bool), stop <-chan struct{}) (last tracee.Stop, err error) {
 	s := &sampler{process: p, now: start, emit: emit, threads: map[int]*traced{}}
 	defer s.close()
 	p.ReportEvents(tracee.Events{Exec: true})
-	p.PassWhen(func(int, unix.Signal) bool { return true })
 	period := time.Second / time.Duration(min(max(order.Frequency, 1), MaxPtrace))
 	over, next := make(chan struct{}), make(chan time.Duration, 1)
 	var stopping atomic.Bool
@@ -59,35 +60,45 @@ func Run(p *tracee.Process, order observe.Sample, start func() time.Duration, em
 			}
 		}
 	})
-	silence := sync.OnceFunc(func() { close(over); bell.Wait() })
-	defer silence()
+	defer func() { // or its SIGSTOP might come after a detach, and stay
+		close(over)
+		bell.Wait()
+	}()
 	for _, tid := range p.Threads() {
 		t := s.thread(tid)
 		t.onCPU = t.runtime.read(tid) // before this was asked for
 	}
 	s.let = time.Now()
+	actions := map[int]tracee.Action{}
 	for {
-		at, err := p.Resume(nil, tracee.Action{Run: true})
+		at, err := p.Resume(actions, tracee.Action{Run: true})
+		clear(actions)
 		began := time.Now()
 		switch {
 		case err != nil:
-			silence()
-			_ = p.Detach(false)
-			return err
+			return at, err
 		case at.Reason == tracee.Exited, at.Reason == tracee.Killed:
 			result := "killed by " + unix.SignalName(at.Signal)
 			if at.Reason == tracee.Exited {
 				result = "exit status " + strconv.Itoa(at.Status)
 			}
 			emit(observe.Event{Kind: observe.Exit, Time: start(), PID: p.PID(), Result: result})
-			return nil
+			return at, nil
 		case at.Reason == tracee.NoneRuns:
-			return fmt.Errorf("no thread of process %d runs", p.PID())
+			return at, fmt.Errorf("no thread of process %d runs", p.PID())
+		case at.Reason == tracee.Signalled:
+			if fault != nil && p.Fatal(at.TID, at.Signal) {
+				e, over := fault(at)
+				e.Time, e.PID = start(), p.PID()
+				if emit(e); over {
+					return at, nil
+				}
+			}
+			actions[at.TID] = tracee.Action{Run: true, Signal: at.Signal}
 		case at.Reason == tracee.Execed:
 			s.maps = nil
 		case stopping.Load():
-			silence() // or its SIGSTOP might come after the detach, and stay
-			return p.Detach(false)
+			return at, nil
 		case at.Reason == tracee.Interrupted:
 			s.round(began)
 			took := time.Since(began)

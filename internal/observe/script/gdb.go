@@ -252,7 +252,7 @@ func (g *gdb) look(stop *record) (ended bool, next string, err error) {
 		g.exit(fmt.Sprintf("exit status %d", code))
 		ended = true
 	case "exited-signalled":
-		g.exit("signal " + stop.str("signal-name"))
+		g.exit("killed by " + stop.str("signal-name"))
 		ended = true
 	}
 	if errors.As(err, new(refused)) {

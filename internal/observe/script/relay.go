@@ -98,7 +98,7 @@ func (r *relay) note(packet string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.end = fmt.Sprintf("exit status %d", n); packet[0] == 'X' {
-		r.end = "signal " + unix.SignalName(syscall.Signal(n))
+		r.end = "killed by " + unix.SignalName(syscall.Signal(n))
 	}
 }
 

@@ -1,6 +1,7 @@
 package timeline
 
 import (
+	"slices"
 	"time"
 
 	"github.com/envoyshim/envoyshim/internal/observe"
@@ -29,6 +30,16 @@ type Record struct {
 	Notes     []string  // of whoever made the record
 
 	names []observe.Event // of threads, which the tracer has not told of
+}
+
+// Ended reports that the trace has seen the end of the process.
+func (r *Record) Ended() bool {
+	return slices.ContainsFunc(r.Events, func(e observe.Event) bool { return e.Kind == observe.Exit })
+}
+
+// Crashed reports that the trace has ended at a crash, at which the process is held.
+func (r *Record) Crashed() bool {
+	return slices.ContainsFunc(r.Events, func(e observe.Event) bool { return e.Kind == observe.End && e.Result != "" })
 }
 
 // A Transition is what the supervisor did, or saw, with the process.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/envoyshim/envoyshim/internal/observe"
+	"github.com/envoyshim/envoyshim/internal/observe/trace"
 )
 
 // Order is what the tracer is to tell of. Without a C library (libc false: a static or a Go program) the system calls are watched themselves,
@@ -74,6 +75,8 @@ func (a *assembly) traced() {
 					t.Name, t.End = or(e.Thread, t.Name), at
 				}
 			}
+		case observe.Signal:
+			a.note("%s in thread %d (%s): %s%s", e.Result, e.TID, e.Thread, e.Text, place(e.Frames))
 		case observe.Exit:
 			a.exactly(Ended, "", Kernel, e.Result, at)
 			a.line.State = "exited"
@@ -82,6 +85,9 @@ func (a *assembly) traced() {
 		case observe.End:
 			if e.Text != "" {
 				a.note("the trace ended: %s", e.Text)
+			}
+			if e.Result != "" {
+				a.note("the process is %s: attach a debugger, or `envoyshim resume --pid %d`, and the signal takes its course", e.Result, a.PID)
 			}
 		}
 	}
@@ -97,6 +103,14 @@ func (a *assembly) traced() {
 		a.exactly(WorkersStarted, "", Kernel, plural(len(workers), "worker"), slices.Max(workers))
 	}
 	a.listening(listeners)
+}
+
+// place is that of the innermost frame.
+func place(frames []observe.Frame) string {
+	if len(frames) == 0 {
+		return ""
+	}
+	return ", at " + trace.FrameText(frames[0])
 }
 
 // once adds a phase that comes once: a program that is executed later has an entry point, too.

@@ -17,7 +17,7 @@ func Aside(w Writer, out io.Writer) Writer { return withAside{w, Text(out).(*tex
 
 func (a withAside) Event(e observe.Event) error {
 	switch e.Kind {
-	case observe.Unresolved, observe.End:
+	case observe.Unresolved, observe.Signal, observe.End:
 		_ = a.text.Event(e) // whoever reads the form has nothing of it if nobody reads this
 	default:
 		a.text.count(e)

@@ -17,10 +17,17 @@ import (
 	"github.com/envoyshim/envoyshim/internal/tracee"
 )
 
-// Run lets a process run and tells what an order wants to know, until stop is closed or the process ends; then it lets go of it. It runs on the
-// thread that has seized the process. start is the time of now, as events tell it; emit is called from one goroutine at a time. The last events
-// are Exit, when the process has ended, and End. Needs Linux 5.3.
-func Run(p *tracee.Process, order observe.Trace, start func() time.Duration, emit func(observe.Event), stop <-chan struct{}) error {
+// A Fault describes the signal of a fault of which a process is about to die. over: the trace ends there; else, as with a nil one, the signal takes its
+// course.
+type Fault func(tracee.Stop) (e observe.Event, over bool)
+
+// Run lets a process run and tells what an order wants to know, until stop is closed, a fault says so, or the process ends. It runs on the thread that has
+// seized the process, and leaves it stopped, with what it has put in, where it was last. Signals that the process does not pass (PassWhen) are delivered. start is
+// the time of now, as events tell it; emit is called from one goroutine at a time.
+//
+// What is still to be told, rest tells, by any goroutine: frames get their names there, and nobody needs to stand still for it. The last events are Exit,
+// when the process has ended, and End. Needs Linux 5.3.
+func Run(p *tracee.Process, order observe.Trace, start func() time.Duration, emit func(observe.Event), fault Fault, stop <-chan struct{}) (last tracee.Stop, rest func(), err error) {
 	begun := start()
 	t := newTracer(p, order, start)
 	written := make(chan struct{})
@@ -31,18 +38,19 @@ func Run(p *tracee.Process, order observe.Trace, start func() time.Duration, emi
 			emit(e.Event)
 		}
 	}()
-	err := t.run(stop)
+	last, err = t.run(fault, stop)
 	t.leave()
 	close(t.out)
-	<-written
-	t.names.Close()
 	end := observe.Event{Kind: observe.End, Time: start(), PID: p.PID(), Stopped: t.untoldStanding()}
 	end.Duration = end.Time - begun
 	if err != nil {
 		end.Text = err.Error()
 	}
-	emit(end)
-	return err
+	return last, func() {
+		<-written
+		t.names.Close()
+		emit(end)
+	}, err
 }
 
 // A tracer traces one process.
@@ -99,15 +107,26 @@ func newTracer(p *tracee.Process, order observe.Trace, now func() time.Duration)
 	}
 }
 
-// run returns when the process has ended, or is let go.
-func (t *tracer) run(stop <-chan struct{}) error {
-	t.p.RestartWaits()
+// run returns the last stop.
+func (t *tracer) run(fault Fault, stop <-chan struct{}) (tracee.Stop, error) {
+	t.p.RestartWaits(true)
 	t.p.ReportEvents(tracee.Events{Exec: true})
-	t.p.PassWhen(func(tid int, sig unix.Signal) bool { return !t.p.Fatal(tid, sig) })
-	t.p.OnExit(t.threadEnds)
+	others := t.p.OnExit(nil)
+	t.p.OnExit(func(tid int, status unix.WaitStatus) {
+		t.threadEnds(tid)
+		if others != nil {
+			others(tid, status)
+		}
+	})
 	if t.order.Threads || len(t.order.Points) > 0 {
 		t.p.OnClone(t.threadBegins)
 	}
+	defer func() {
+		t.p.OnExit(others)
+		t.p.OnClone(nil)
+		t.p.OnSyscall(nil)
+		t.p.RestartWaits(false)
+	}()
 	for _, p := range t.order.Points {
 		m, err := newMatcher(p)
 		if err != nil {
@@ -125,25 +144,32 @@ func (t *tracer) run(stop <-chan struct{}) error {
 		clear(actions)
 		switch {
 		case errors.Is(err, tracee.ErrNoProcess):
-			return nil
+			return at, nil
 		case err != nil:
-			return errors.Join(err, t.p.Detach(false))
+			return at, err
 		}
 		switch at.Reason {
 		case tracee.Exited:
 			t.ends(at.TID, "exit status "+strconv.Itoa(at.Status))
-			return nil
+			return at, nil
 		case tracee.Killed:
-			t.ends(at.TID, "signal "+unix.SignalName(at.Signal))
-			return nil
+			t.ends(at.TID, "killed by "+unix.SignalName(at.Signal))
+			return at, nil
 		case tracee.Interrupted:
-			return t.p.Detach(false)
+			return at, nil
 		case tracee.Signalled:
+			if fault != nil && t.p.Fatal(at.TID, at.Signal) {
+				e, over := fault(at)
+				t.emit(e, t.names.Walk(at.TID, max(1, t.order.Frames))...)
+				if over {
+					return at, nil
+				}
+			}
 			actions[at.TID] = tracee.Action{Run: true, Signal: at.Signal}
 		case tracee.Execed:
 			t.execed()
 		case tracee.NoneRuns:
-			return errors.Join(fmt.Errorf("no thread of process %d runs", t.p.PID()), t.p.Detach(false))
+			return at, fmt.Errorf("no thread of process %d runs", t.p.PID())
 		}
 	}
 }

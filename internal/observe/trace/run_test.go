@@ -4,6 +4,7 @@ package trace_test
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -103,7 +104,12 @@ func begin(t *testing.T, order observe.Trace, argv ...string) *traced {
 			return
 		}
 		begun := time.Now()
-		r.ended <- trace.Run(p, order, func() time.Duration { return time.Since(begun) }, func(e observe.Event) { r.events = append(r.events, e) }, r.stop)
+		_, rest, err := trace.Run(p, order, func() time.Duration { return time.Since(begun) }, func(e observe.Event) { r.events = append(r.events, e) }, nil, r.stop)
+		if derr := p.Detach(false); !errors.Is(derr, tracee.ErrNoProcess) {
+			err = errors.Join(err, derr)
+		}
+		rest()
+		r.ended <- err
 	}()
 	if err := <-ready; err != nil {
 		t.Fatal(err)
@@ -350,7 +356,7 @@ func TestUnresolved(t *testing.T) {
 
 func TestKilled(t *testing.T) {
 	r := run(t, observe.Trace{Points: function("raise")}, 128+15, program, "kills")
-	if got := r.of(observe.Exit); len(got) != 1 || got[0] != "exit = signal SIGTERM" {
+	if got := r.of(observe.Exit); len(got) != 1 || got[0] != "exit = killed by SIGTERM" {
 		t.Errorf("it told %q", got)
 	}
 }

@@ -27,6 +27,8 @@ type text struct {
 	stood   time.Duration
 	begun   bool
 	missing int
+	pid     int    // of End
+	crash   string // as End tells it
 }
 
 // Text is a Writer for people: a line for each call, with the time since the exec, the thread, arguments and result, and the backtrace below.
@@ -77,10 +79,12 @@ func (w *text) Event(e observe.Event) error {
 		w.line(e, "ends")
 	case observe.Unresolved:
 		fmt.Fprintf(w.out, "# %s\n", plain.Text(e.Point+": "+e.Text))
+	case observe.Signal:
+		w.line(e, e.Result+": "+e.Text)
 	case observe.Exit:
 		w.line(e, e.Result)
 	case observe.End:
-		w.missing, w.traced = e.Lost, e.Duration // its Text is an error
+		w.missing, w.traced, w.pid, w.crash = e.Lost, e.Duration, e.PID, e.Result // its Text is an error
 	}
 	return w.out.Flush()
 }
@@ -191,6 +195,9 @@ func returned(e observe.Event) string {
 // Close writes how much there was, and what the trace weighed.
 func (w *text) Close() error {
 	w.printHeld("")
+	if w.crash != "" {
+		fmt.Fprintf(w.out, "# %s: attach a debugger, or `envoyshim resume --pid %d`, and the signal takes its course\n", plain.Text(w.crash), w.pid)
+	}
 	hits := 0
 	functions := slices.SortedFunc(maps.Keys(w.hits), func(a, b string) int {
 		return cmp.Or(w.hits[b]-w.hits[a], strings.Compare(a, b))

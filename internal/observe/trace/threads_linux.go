@@ -5,8 +5,6 @@ import (
 	"os"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/envoyshim/envoyshim/internal/observe"
 )
 
@@ -26,7 +24,7 @@ func (t *tracer) threadBegins(parent, tid int) {
 }
 
 // threadEnds is called when a thread is about to end.
-func (t *tracer) threadEnds(tid int, _ unix.WaitStatus) {
+func (t *tracer) threadEnds(tid int) {
 	t.openEnds(tid)
 	t.dropReturns(tid)
 	if t.order.Threads && tid != t.p.PID() {

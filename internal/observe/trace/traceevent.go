@@ -2,6 +2,7 @@ package trace
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"io"
 	"path"
@@ -87,15 +88,17 @@ func (w *traceEvents) Event(e observe.Event) error {
 	case observe.ThreadEnd:
 		c.Name = "thread ends"
 		w.abandon(e.TID)
+	case observe.Signal:
+		c.Name = e.Result + ": " + e.Text
 	case observe.Exit:
 		c.Name, c.Scope = e.Result, "p"
 	case observe.Unresolved:
 		c.Name, c.Scope, c.TID, c.Args = "unresolved: "+e.Point, "p", e.PID, map[string]any{"why": e.Text}
 	case observe.End:
-		if e.Text == "" && e.Lost == 0 {
+		if e.Text == "" && e.Lost == 0 && e.Result == "" {
 			return w.err
 		}
-		c.Name, c.Scope, c.TID, c.Args = "end of the trace", "p", e.PID, map[string]any{"why": e.Text, "lost": e.Lost}
+		c.Name, c.Scope, c.TID, c.Args = "end of the trace", "p", e.PID, map[string]any{"why": cmp.Or(e.Text, e.Result), "lost": e.Lost}
 	default:
 		return w.err
 	}
