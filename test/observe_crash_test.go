@@ -1,0 +1,153 @@
+package test
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// Those who watch a start by ptrace: their words, and those for functions on the way to the crash.
+var observers = map[string][]string{
+	"trace":  {"--at", "main", "--at", "middle", "--at", "boom", "--syscall", "*"},
+	"sample": {"--frequency", "49"},
+}
+
+// observed starts a program that is held, and has somebody watch it from its first instruction on.
+func observed(t testing.TB, shimArgv []string, real string, env []string, observer string, args ...string) (*shim, *watcher) {
+	t.Helper()
+	s := &shim{process: start(t, append(shimEnv("debug", real), env...), append(shimArgv, args...)...)}
+	s.port = s.event("listening").str("listen")
+	s.event("held")
+	return s, watch(t, s.pid(), observers[observer]...)
+}
+
+const holdOnCrash = "ENVOYSHIM_HOLD_ON_CRASH=true"
+
+// A crash is held as if nobody watched, and he is told; when it goes on the parent sees what it would have seen.
+func TestHeldAtACrashUnderAnObserver(t *testing.T) {
+	for _, c := range crashes {
+		if strings.Contains(c.args, "fpe") && strings.Contains(run(t, "uname", "-m"), "aarch64") {
+			continue
+		}
+		args := strings.Fields(c.args)
+		alone := start(t, nil, append([]string{crasher(t)}, args...)...).status()
+		for observer := range observers {
+			t.Run(observer+"/"+c.args, func(t *testing.T) {
+				s, w := observed(t, []string{install(t, "envoy")}, crasher(t), []string{holdOnCrash}, observer, args...)
+				signal, end := w.told("signal"), w.told("end")
+				if signal.str("result") != c.signal || end.str("result") != "held at "+c.signal || end.str("text") != "" {
+					t.Errorf("told %v, %v", signal, end)
+				}
+				if code := w.status().ExitStatus(); code != 0 {
+					t.Errorf("the observer ended with %d: %s", code, w.err)
+				}
+				if e := s.event("detached"); e.str("by") != "fault" {
+					t.Errorf("detached %v", e)
+				}
+				crash, _ := s.crashed(c.signal, 0)
+				contains(t, signal.str("text"), c.code)
+				contains(t, crash.str("code"), c.code)
+				contains(t, strings.Join(crash.strs("backtrace"), "\n"), c.frames...)
+				if signal.num("tid") != crash.num("thread") {
+					t.Errorf("told of thread %d, held is %d", signal.num("tid"), crash.num("thread"))
+				}
+				sameText(t, s.pid())
+				if all, _ := history(t, s.pid()); all[len(all)-1] != "held:"+c.signal || all[len(all)-2] != "detached:fault" {
+					t.Errorf("history %q", all)
+				}
+				if args[0] == "t" {
+					contains(t, gdb(t, crasher(t), "target remote "+s.port, "print $_siginfo.si_signo", "backtrace", "continue"), fmt.Sprintf("= %d", alone.Signal()), "boom", "terminated with signal")
+				} else {
+					run(t, cli(t), "resume", "--pid", strconv.Itoa(s.pid()))
+				}
+				if got := s.status(); got != alone {
+					t.Errorf("wait status %#x, without us %#x", got, alone)
+				}
+				lacks(t, s.out.String(), "lives")
+			})
+		}
+	}
+}
+
+// What ends a process: faults, and the others.
+var ends = []string{"- raise 15", "- raise 9", "- raise 3", "- raise 24", "- raise 30", "t raise 1", "- fork", "- recover 200", "t recover 200", "- nothing"}
+
+// Where no crash is to be held the process ends as without an observer, its core included, and he is told how.
+func TestAProcessEndsUnderAnObserverAsAlone(t *testing.T) {
+	cases := ends
+	for _, c := range crashes {
+		cases = append(cases, c.args)
+	}
+	dir := sharedDir(t)
+	dumps := []string{"sh", "-c", `cd "$0" && ulimit -c unlimited && exec "$@"`, dir}
+	for _, words := range cases {
+		args := strings.Fields(words)
+		alone := start(t, nil, append(append(dumps, crasher(t)), args...)...).status()
+		for observer := range observers {
+			t.Run(observer+"/"+words, func(t *testing.T) {
+				s, w := observed(t, append(dumps, install(t, "envoy")), crasher(t), nil, observer, args...)
+				if got := s.status(); got != alone {
+					t.Fatalf("wait status %#x, without us %#x", got, alone)
+				}
+				want := fmt.Sprintf("exit status %d", alone.ExitStatus())
+				if alone.Signaled() {
+					want = "killed by " + unix.SignalName(alone.Signal())
+				}
+				if got := w.told("exit").str("result"); got != want {
+					t.Errorf("told %q, want %q", got, want)
+				}
+				w.told("end")
+				w.out.end(t)
+				fault := false
+				for _, c := range crashes {
+					fault = fault || c.args == words
+				}
+				if got := strings.Contains(w.out.String(), `"event":"signal"`); got != fault {
+					t.Errorf("told of a fatal fault: %v, want %v\n%s", got, fault, w.out)
+				}
+				if e := s.event("exited"); alone.Signaled() && e.str("signal") != unix.SignalName(alone.Signal()) || alone.Exited() && e.num("status") != alone.ExitStatus() {
+					t.Errorf("the log says %v", e)
+				}
+			})
+		}
+	}
+	if cores, _ := os.ReadDir(dir); len(cores) == 0 {
+		t.Log("cores go elsewhere here")
+	}
+}
+
+// As uid 1337 with nothing, as PID 1 and beside it: what happened is told before the end of PID 1 is that of everybody.
+func TestCrashUnderAnObserverInAPod(t *testing.T) {
+	real := asEnvoy(t, crasher(t))
+	for _, pid1 := range []bool{false, true} {
+		for mode, words := range map[string]string{"trace": "ENVOYSHIM_TRACE_ARGS=--at middle --frames 2", "profile": "ENVOYSHIM_PROFILE_ARGS=--method ptrace --flamegraph /dev/null"} {
+			for _, args := range []string{"- segv", "t segv", "t abort", "- trap", "- sys", "p segv", "- null", "t raise 9", "- nothing"} {
+				t.Run(fmt.Sprintf("pid1=%v/%s/%s", pid1, mode, args), func(t *testing.T) {
+					fields := strings.Fields(args)
+					alone := start(t, nil, append(append(pod(pid1, false), real), fields...)...).status()
+					s := &shim{process: start(t, append(shimEnv(mode, real), words), append(append(pod(pid1, false), install(t, "envoy")), fields...)...)}
+					if got := s.status(); got != alone {
+						t.Fatalf("wait status %#x, without us %#x", got, alone)
+					}
+					s.err.end(t)
+					log := s.err.String()
+					if mode == "trace" {
+						contains(t, log, "middle(", " hits in ")
+					}
+					if alone.Signaled() && alone.Signal() != syscall.SIGKILL {
+						contains(t, log, "SIG")
+						lacks(t, log, "held at")
+					}
+					if !pid1 || !alone.Signaled() || args[0] == 't' { // else nobody is left to say it
+						contains(t, log, `"exited"`)
+					}
+				})
+			}
+		}
+	}
+}
