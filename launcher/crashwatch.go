@@ -226,14 +226,19 @@ func (w *crashWatch) takeCourse() {
 	})
 }
 
-// goOn has the process go on behind who was served, under watch if it is to be held at a crash, or if it is to die of one now.
+// goOn has the process go on behind an observer, under watch if it is to be held at a crash, or if it is to die of one now. One that somebody has stopped by a
+// signal goes on standing.
 func (w *crashWatch) goOn(dies bool) error {
+	stopped := w.process.HasEndedGroupStop()
 	if w.holds || dies {
-		w.crash = nil
-		return w.process.Yield()
+		err := w.process.Yield()
+		if stopped && err == nil {
+			err = unix.Kill(w.pid, unix.SIGSTOP)
+		}
+		return err
 	}
 	w.over = true
-	return w.process.Detach(false)
+	return w.process.Detach(stopped)
 }
 
 // letGo ends the watch, if there is one, for a tracer of another kind. stopped: the process was at a fatal signal, and is in group-stop.

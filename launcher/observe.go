@@ -165,6 +165,7 @@ func (o *observer) observe(w *crashWatch) ending {
 	p, exiting := w.process, w.exiting
 	told := func() {}
 	w.exiting = func(status unix.WaitStatus, ph phase) { told = func() { exiting(status, ph) } } // behind the last events
+	_ = p.HasEndedGroupStop() // to let it run is what he has come for
 	p.OnRun(o.runs)
 	p.TellEndFirst(true)
 	fault := func(stop tracee.Stop) (observe.Event, bool) {
@@ -194,14 +195,13 @@ func (o *observer) observe(w *crashWatch) ending {
 		o.ends("held at " + w.crash.Signal)
 		o.conclude(rest)
 	default:
-		if fatal {
+		if end.how = o.endedBy(end.err); fatal {
 			end.how = byFault
 			o.conclude(rest)
-		} else {
-			end.how = o.endedBy(end.err)
+		}
+		if end.err = errors.Join(end.err, w.goOn(fatal)); !fatal {
 			go func(err error) { rest(); o.finish(err) }(end.err) // nobody stands still for it
 		}
-		end.err = errors.Join(end.err, w.goOn(fatal))
 	}
 	w.exiting = exiting
 	told()

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -145,6 +146,57 @@ func TestCrashUnderAnObserverInAPod(t *testing.T) {
 					}
 					if !pid1 || !alone.Signaled() || args[0] == 't' { // else nobody is left to say it
 						contains(t, log, `"exited"`)
+					}
+				})
+			}
+		}
+	}
+}
+
+// One that is stopped by a signal stands, whoever watches, until SIGCONT, and its parent is told of both; also when the observer goes meanwhile.
+func TestStoppedUnderAnObserver(t *testing.T) {
+	for _, env := range [][]string{nil, {holdOnCrash}} {
+		for observer := range observers {
+			for _, sig := range []unix.Signal{unix.SIGSTOP, unix.SIGTSTP} {
+				t.Run(fmt.Sprintf("%s/%s/%d", observer, unix.SignalName(sig), len(env)), func(t *testing.T) {
+					s, w := observed(t, []string{install(t, "envoy")}, crasher(t), env, observer, "-", "wait")
+					s.out.await(t, "ready")
+					told := func(options int, code int32) {
+						t.Helper()
+						var info unix.Siginfo
+						must(t, unix.Waitid(unix.P_PID, s.pid(), &info, options, nil))
+						if info.Code != code {
+							t.Errorf("its parent is told %d, not %d", info.Code, code)
+						}
+					}
+					const stopped, continued = 5, 6 // CLD_STOPPED, CLD_CONTINUED (sigaction(2))
+					for range 3 {
+						must(t, unix.Kill(s.pid(), sig))
+						told(unix.WSTOPPED, stopped)
+						for range 30 { // samples that would be
+							if got := state(t, s.pid()); got != "t" {
+								t.Fatalf("it is in state %s", got)
+							}
+							time.Sleep(5 * time.Millisecond)
+						}
+						must(t, unix.Kill(s.pid(), unix.SIGCONT))
+						told(unix.WCONTINUED, continued)
+						eventually(t, "it runs", func() bool { return state(t, s.pid()) == "S" })
+					}
+					must(t, unix.Kill(s.pid(), sig))
+					told(unix.WSTOPPED, stopped)
+					must(t, w.cmd.Process.Signal(unix.SIGINT))
+					w.told("end")
+					s.event("detached")
+					eventually(t, "it stands", func() bool {
+						return (tracer(t, s.pid()) == 0) == (env == nil) && strings.EqualFold(state(t, s.pid()), "T")
+					})
+					sameText(t, s.pid())
+					run(t, cli(t), "resume", "--pid", strconv.Itoa(s.pid()))
+					eventually(t, "it runs", func() bool { return state(t, s.pid()) == "S" })
+					must(t, unix.Kill(s.pid(), unix.SIGTERM))
+					if got := s.status(); got.Signal() != unix.SIGTERM {
+						t.Errorf("wait status %#x", got)
 					}
 				})
 			}

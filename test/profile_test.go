@@ -546,7 +546,7 @@ func TestProfileOfAnELFThatEndsByItself(t *testing.T) {
 		if status != 3 || strings.Contains(out, "goes on") {
 			t.Errorf("%s: exit status %d: %s", method, status, out)
 		}
-		contains(t, out, "# few samples", "# the process ended by itself: exit status 3")
+		contains(t, out, "# the process ended by itself: exit status 3")
 	}
 }
 

@@ -36,6 +36,8 @@ type profileCommand struct {
 	Leave     bool          `name:"leave-running" help:"Leave the ELF running when the profile is done first; else it is ended by SIGTERM."`
 	JSON      bool          `name:"json" help:"Print the summary as JSON, on standard output unless the profile goes there."`
 	Command   []string      `arg:"" optional:"" name:"elf" passthrough:"partial" help:"Or the ELF to run, and its arguments."`
+
+	stream *observe.Stream // of a supervisor that samples; nil: none does
 }
 
 // Help says what is sampled, and how to look at it.
@@ -105,17 +107,26 @@ func (c *profileCommand) Run(s *command.Streams) error {
 	if p == nil {
 		return failed
 	}
-	if child != nil && exited { // this process may have yet to hear of it
-		s.Status = child.ExitStatus()
-		if says := func(c string) bool { return strings.HasPrefix(c, sample.EndedByItself) }; !slices.ContainsFunc(p.Comments, says) {
-			p.Comments = append(p.Comments, sample.EndedByItself+child.HowEnded())
-		}
+	byItself := child != nil && exited // this process may have yet to hear of it
+	if says := func(c string) bool { return strings.HasPrefix(c, sample.EndedByItself) }; byItself && !slices.ContainsFunc(p.Comments, says) {
+		p.Comments = append(p.Comments, sample.EndedByItself+child.HowEnded())
 	}
 	err := cmp.Or(c.write(s, p), failed)
-	if child != nil && !exited && !c.Leave && failed == nil && ctx.Err() == nil { // neither ended nor stopped
+	c.letEnd()
+	switch {
+	case byItself:
+		s.Status = child.ExitStatus()
+	case child != nil && !c.Leave && failed == nil && ctx.Err() == nil: // nor was it stopped
 		awaitCrashed(s, child)
 	}
 	return err
+}
+
+// letEnd lets go of the stream: an end of the process has waited for what is made of it, since it may be that of the container.
+func (c *profileCommand) letEnd() {
+	if c.stream != nil {
+		_ = c.stream.Close()
+	}
 }
 
 // Check tells what is wrong with the words, and whether the profile can be written.
@@ -174,6 +185,7 @@ func (c *profileCommand) release(r *sample.Recording) error {
 			if err != nil {
 				return nil, err
 			}
+			c.stream = stream
 			return stream, nil
 		}
 	}

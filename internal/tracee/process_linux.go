@@ -47,6 +47,7 @@ type Process struct {
 	borrowed int         // children of vfork that use the memory
 	asked    atomic.Bool // Interrupt was called, and no stop has told it
 	listens  atomic.Bool // threads are in a group-stop of somebody else's, and only SIGCONT reaches them
+	broken   atomic.Bool // Interrupt has ended that
 	woken    atomic.Bool // by a SIGCONT of ours, which may be taken before the SIGSTOP that follows
 	guarded  bool        // a SIGSTOP of ours is queued
 	init     bool        // of a pid namespace

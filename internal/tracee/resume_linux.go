@@ -15,11 +15,18 @@ func (p *Process) Interrupt() {
 	p.asked.Store(true)
 	if p.listens.Load() {
 		p.woken.Store(true)
+		p.broken.Store(true)
 		_ = unix.Kill(p.pid, unix.SIGCONT) // the SIGSTOP takes it out of the queue
 	}
 	// The tracer waits for its tracees: a signal stops one of them, and is not delivered.
 	_ = unix.Kill(p.pid, unix.SIGSTOP)
 }
+
+// InGroupStop reports that the running process has been stopped by a signal, until SIGCONT (ptrace(2), "Group-stop").
+func (p *Process) InGroupStop() bool { return p.listens.Load() }
+
+// HasEndedGroupStop reports, once, that an Interrupt has ended such a stop.
+func (p *Process) HasEndedGroupStop() bool { return p.broken.Swap(false) }
 
 // Resume lets the threads do what actions says, those that it does not name what rest says, and returns at the next stop.
 // Signals that PassSignals names are delivered without a stop.
@@ -276,6 +283,9 @@ func (p *Process) start(t *thread) error {
 		// sends one, and who has asked before has not.
 		if p.listens.Store(true); !p.asked.Load() {
 			request = unix.PTRACE_LISTEN
+		} else {
+			p.listens.Store(false)
+			p.broken.Store(true)
 		}
 	case isEventStop(t.status):
 		p.listens.Store(false) // there is no group-stop any more

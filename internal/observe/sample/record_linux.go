@@ -26,7 +26,6 @@ const (
 type Stream interface {
 	Next() (observe.Event, error) // io.EOF after the last
 	Stop()                        // the last is yet to come
-	Close() error
 }
 
 // A Recording is what is to be made into a profile.
@@ -37,7 +36,8 @@ type Recording struct {
 	Start     time.Time // of the program, where it has not run yet; the zero time: the sampling begins in its midst
 	// Release lets the process run, once it is sampled by the kernel; nil: it does.
 	Release func() error
-	// Observe asks the supervisor of the process to sample it by ptrace, and to let it run; nil: there is none, and this process does it itself.
+	// Observe asks the supervisor of the process to sample it by ptrace, and to let it run; nil: there is none, and this process does it itself. The stream is
+	// left open: until it is closed the end of the process waits for a moment.
 	Observe func(observe.Order) (Stream, error)
 	// Began is called when the sampling has begun, with the way it is done.
 	Began func(method string)
@@ -172,7 +172,6 @@ func (r Recording) follow(order observe.Sample, t *tally, stop <-chan struct{}) 
 	if err != nil {
 		return err
 	}
-	defer stream.Close()
 	r.Began(Ptrace)
 	over := make(chan struct{})
 	defer close(over)
@@ -209,7 +208,7 @@ func (r Recording) seize(order observe.Sample, t *tally, stop <-chan struct{}) e
 			began := time.Now()
 			p.PassWhen(func(tid int, sig unix.Signal) bool { return !p.Fatal(tid, sig) })
 			_, err = Run(p, order, func() time.Duration { return time.Since(began) }, t.take, nil, stop)
-			if derr := p.Detach(false); !errors.Is(derr, tracee.ErrNoProcess) {
+			if derr := p.Detach(p.HasEndedGroupStop()); !errors.Is(derr, tracee.ErrNoProcess) {
 				err = errors.Join(err, derr)
 			}
 			p.Release()

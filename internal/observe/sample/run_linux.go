@@ -56,6 +56,10 @@ func Run(p *tracee.Process, order observe.Sample, start func() time.Duration, em
 			case d := <-next:
 				timer.Reset(d)
 			case <-timer.C:
+				if p.InGroupStop() { // which a sample would end
+					timer.Reset(period)
+					continue
+				}
 				p.Interrupt()
 			}
 		}
@@ -101,6 +105,11 @@ func Run(p *tracee.Process, order observe.Sample, start func() time.Duration, em
 			return at, nil
 		case at.Reason == tracee.Interrupted:
 			s.round(began)
+			if p.HasEndedGroupStop() { // it came just then
+				if err := unix.Kill(p.PID(), unix.SIGSTOP); err != nil {
+					return at, fmt.Errorf("stop process %d again: %w", p.PID(), err)
+				}
+			}
 			took := time.Since(began)
 			s.let = time.Now()
 			next <- max(period-took, (share-1)*took)
