@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/envoyshim/envoyshim/internal/procfs"
 )
 
 // Those who watch a start by ptrace: their words, and those for functions on the way to the crash.
@@ -197,6 +199,59 @@ func TestStoppedUnderAnObserver(t *testing.T) {
 					must(t, unix.Kill(s.pid(), unix.SIGTERM))
 					if got := s.status(); got.Signal() != unix.SIGTERM {
 						t.Errorf("wait status %#x", got)
+					}
+				})
+			}
+		}
+	}
+}
+
+// A proxy that ends in a loop, as PID 1 or as the child of one that ends with it: what was last is in the log, whole and in order, and the status is Envoy's own.
+func TestCrashLoopInDocker(t *testing.T) {
+	tag := unattendedImage(t)
+	tests := []struct {
+		name   string
+		args   []string
+		signal unix.Signal // that it is sent when it is live; its handler raises it again, which has no effect on PID 1
+		status int
+		says   string
+	}{
+		{"wrong bootstrap", []string{"--config-yaml", "{no_such_field: 1}"}, 0, 1, "exit status 1"},
+		{"SIGABRT", []string{"--config-yaml", bootstrap(9901)}, unix.SIGABRT, 134, "killed by SIGABRT"},
+		{"SIGSEGV", []string{"--config-yaml", bootstrap(9901)}, unix.SIGSEGV, 139, "killed by SIGSEGV"},
+		{"SIGKILL", []string{"--config-yaml", bootstrap(9901)}, unix.SIGKILL, 137, "killed by SIGKILL"}, // as for want of memory
+	}
+	for _, flags := range [][]string{nil, {"--init"}} {
+		for _, mode := range []string{"trace", "profile"} {
+			for _, c := range tests {
+				if c.signal != 0 && flags == nil {
+					continue
+				}
+				t.Run(fmt.Sprintf("%s%v/%s", mode, flags, c.name), func(t *testing.T) {
+					p := runPod(t, tag, []string{"ENVOYSHIM_MODE=" + mode, "ENVOYSHIM_TRACE_ARGS=--preset startup --until exit --frames 2", "ENVOYSHIM_LOG_FORMAT=json",
+						"ENVOYSHIM_PROFILE_ARGS=--until exit"}, flags, c.args...)
+					if c.signal != 0 {
+						p.awaitLive(9901)
+						init, err := strconv.Atoi(strings.TrimSpace(run(t, "docker", "inspect", "--format", "{{.State.Pid}}", p.name)))
+						must(t, err)
+						for _, child := range children(t, init) {
+							if procfs.Comm(child) == "envoy" {
+								must(t, unix.Kill(child, c.signal))
+							}
+						}
+					}
+					if got := p.status().ExitStatus(); got != c.status {
+						t.Errorf("exit status %d, want %d", got, c.status)
+					}
+					p.err.end(t)
+					log := p.err.String()
+					if c.signal == unix.SIGABRT || c.signal == unix.SIGSEGV {
+						contains(t, log, c.name, "sent by a process")
+					}
+					contains(t, log, c.says)
+					last := map[string]string{"trace": " hits in ", "profile": "# Linux "}[mode]
+					if at, detached := strings.Index(log, last), strings.Index(log, `"event":"detached"`); at < 0 || detached < at {
+						t.Errorf("the last words are not there, or behind the end:\n%s", log)
 					}
 				})
 			}

@@ -534,16 +534,23 @@ func sockets(t testing.TB, pid int) (all []string) {
 	return all
 }
 
-// In the default image's conditions under Docker, with nothing: uid 1337, no capability, no_new_privs, a read-only root, the default seccomp profile; the real
-// Envoy is PID 1.
-func TestUnattendedInDocker(t *testing.T) {
+// unattendedImage is one of the real Envoy behind the shim.
+func unattendedImage(t *testing.T) (tag string) {
+	t.Helper()
 	needDocker(t)
-	name := fmt.Sprintf("envoyshim-test-observe-%d", os.Getpid())
-	tag, file := name+":latest", filepath.Join(t.TempDir(), "image.tar")
+	tag = fmt.Sprintf("envoyshim-test-observe-%d-%s:latest", os.Getpid(), strings.ToLower(t.Name()))
+	file := filepath.Join(t.TempDir(), "image.tar")
 	shims := makeLayer(t, entryOf{name: "usr/"}, entryOf{name: "usr/local/"}, entryOf{name: "usr/local/bin/"}, entryOf{name: "usr/local/lib/"}, entryOf{name: "usr/local/lib/envoyshim/"},
 		entryOf{name: "usr/local/bin/envoy", from: cli(t)}, entryOf{name: "usr/local/bin/envoyshim", link: "usr/local/bin/envoy"}, entryOf{name: "usr/local/lib/envoyshim/envoy", from: realEnvoy(t)})
 	saveImage(t, makeImage(t, v1.Config{Entrypoint: []string{"/usr/local/bin/envoy"}, Env: []string{"PATH=/usr/local/bin"}}, rootLayer(t, true), shims), file, tag)
 	loadImage(t, file, tag)
+	return tag
+}
+
+// In the default image's conditions under Docker, with nothing: uid 1337, no capability, no_new_privs, a read-only root, the default seccomp profile; the real
+// Envoy is PID 1.
+func TestUnattendedInDocker(t *testing.T) {
+	tag := unattendedImage(t)
 
 	t.Run("trace", func(t *testing.T) {
 		p := runPod(t, tag, []string{"ENVOYSHIM_MODE=trace", "ENVOYSHIM_TRACE_ARGS=--json --until exit", "ENVOYSHIM_LOG_FORMAT=json"}, nil, "--config-yaml", bootstrap(9901))
