@@ -116,11 +116,11 @@ func (s *supervisor) serveObserver(o *observer, lines *bufio.Scanner) {
 // admitObserver begins the session, if nobody else has the process.
 func (s *supervisor) admitObserver(o *observer) reply {
 	err := s.claimable()
-	switch c := s.status.Crash; {
-	case (o.order.Trace == nil) == (o.order.Sample == nil):
+	if err == nil {
+		err = s.status.Observable()
+	}
+	if (o.order.Trace == nil) == (o.order.Sample == nil) {
 		err = errors.New("an observation is one of trace and sample")
-	case err == nil && c != nil:
-		err = fmt.Errorf("process %d is held at %s; attach a debugger, or `envoyshim resume --pid %d`, and the signal takes its course", s.known.PID, c.Signal, s.known.PID)
 	}
 	if err != nil {
 		return reply{Error: err.Error()}
@@ -165,7 +165,7 @@ func (o *observer) observe(w *crashWatch) ending {
 	p, exiting := w.process, w.exiting
 	told := func() {}
 	w.exiting = func(status unix.WaitStatus, ph phase) { told = func() { exiting(status, ph) } } // behind the last events
-	_ = p.HasEndedGroupStop() // to let it run is what he has come for
+	_ = p.HasEndedGroupStop()                                                                    // to let it run is what he has come for
 	p.OnRun(o.runs)
 	p.TellEndFirst(true)
 	fault := func(stop tracee.Stop) (observe.Event, bool) {

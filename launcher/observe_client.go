@@ -31,6 +31,14 @@ func Observe(pid int, order observe.Order) (*observe.Stream, error) {
 	return observe.NewStream(conn, lines, func() error { return abandoned(st) }), nil
 }
 
+// Observable tells why a process must not be let run to be watched, if so: at a crash that would be its end.
+func (st Status) Observable() error {
+	if st.Crash == nil {
+		return nil
+	}
+	return fmt.Errorf("process %d is held at %s; attach a debugger, or `envoyshim resume --pid %[1]d`, and the signal takes its course", st.PID, st.Crash.Signal)
+}
+
 // Supervised is the process of that pid, or, for 0, the only one that has a supervisor and that nobody is attached to.
 func Supervised(pid int) (Status, error) {
 	st, err := one(pid, "held or running under envoyshim", func(st Status) bool { return st.Supervisor != 0 && st.State != Attached })

@@ -20,6 +20,9 @@ var observers = map[string][]string{
 	"sample": {"--frequency", "49"},
 }
 
+// protocolOf is what status and the log call them.
+var protocolOf = map[string]string{"trace": "trace", "sample": "profile"}
+
 // observed starts a program that is held, and has somebody watch it from its first instruction on.
 func observed(t testing.TB, shimArgv []string, real string, env []string, observer string, args ...string) (*shim, *watcher) {
 	t.Helper()
@@ -256,5 +259,61 @@ func TestCrashLoopInDocker(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+// Observers come and go, however they end, beside the watch for a crash: one at a time, and nothing of theirs is left. At a crash none is let in, for to let the
+// process run would be its end.
+func TestObserversBesideTheWatch(t *testing.T) {
+	for observer, words := range observers {
+		t.Run(observer, func(t *testing.T) {
+			s, w := observed(t, []string{install(t, "envoy")}, crasher(t), []string{holdOnCrash}, observer, "-", "wait")
+			pid := strconv.Itoa(s.pid())
+			s.out.await(t, "ready")
+			attached := fmt.Sprintf("the %s client at envoyshim, process %d is attached; one client at a time", protocolOf[observer], w.pid())
+			refused(t, finish(t, cli(t), "observe", "--pid", pid), attached)
+			contains(t, gdb(t, crasher(t), "target remote "+s.port), attached)
+			refused(t, finish(t, cli(t), "resume", "--pid", pid), fmt.Sprintf("process %s is under the %s client at envoyshim, process %d; detach there, or `envoyshim disconnect` first", pid, protocolOf[observer], w.pid()))
+			from := 0
+			for _, end := range []struct {
+				by string
+				do func()
+			}{
+				{"disconnect", func() { run(t, cli(t), "disconnect", "--pid", pid) }},
+				{"lost", func() { must(t, w.cmd.Process.Kill()) }},
+				{"detach", func() { must(t, w.cmd.Process.Signal(unix.SIGTERM)) }},
+			} {
+				w.told("begin")
+				end.do()
+				var e event
+				if e, from = s.eventFrom("detached", from); e.str("by") != end.by {
+					t.Errorf("detached %v, want by %s", e, end.by)
+				}
+				w.status()
+				sameText(t, s.pid())
+				if got := tracer(t, s.pid()); got == 0 {
+					t.Error("nobody watches it")
+				}
+				contains(t, gdb(t, crasher(t), "target remote "+s.port, "info threads", "detach"), "detached")
+				_, from = s.eventFrom("detached", from)
+				w = watch(t, s.pid(), words...)
+			}
+			w.told("begin")
+			must(t, unix.Kill(s.pid(), unix.SIGSEGV))
+			if e := w.told("signal"); e.str("text") != fmt.Sprintf("sent by a process, sender %d", os.Getpid()) {
+				t.Errorf("told %v", e)
+			}
+			s.crashed("SIGSEGV", 0)
+			why := fmt.Sprintf("process %s is held at SIGSEGV; attach a debugger, or `envoyshim resume --pid %[1]s`, and the signal takes its course", pid)
+			for _, command := range [][]string{{"observe"}, {"trace", "--with", "own"}, {"timeline"}, {"timeline", "--no-trace"}, {"profile", "-o", os.DevNull}, {"profile", "--method", "ptrace", "-o", os.DevNull}} {
+				r := finish(t, append(append([]string{cli(t)}, command...), "--pid", pid)...)
+				r.stdout = ""
+				refused(t, r, why)
+			}
+			must(t, unix.Kill(s.pid(), unix.SIGKILL))
+			if got := s.status(); got.Signal() != unix.SIGKILL {
+				t.Errorf("wait status %#x", got)
+			}
+		})
 	}
 }

@@ -173,6 +173,9 @@ func (c *profileCommand) release(r *sample.Recording) error {
 		return nil
 	}
 	st := found[i]
+	if err := st.Observable(); err != nil {
+		return err
+	}
 	if st.State == launcher.Attached {
 		if st.Debugger != "" {
 			return fmt.Errorf("process %d: the %s client at %s is attached; detach there, or by `envoyshim disconnect --pid %[1]d`", r.PID, st.Debugger, st.Client)

@@ -112,6 +112,9 @@ func (c *timelineCommand) watch(s *command.Streams) (*timeline.Record, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := st.Observable(); err != nil {
+		return nil, err
+	}
 	stopped, stop := untilStopped(false, nil)
 	defer stop()
 	ctx := stopped
