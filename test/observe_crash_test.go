@@ -317,3 +317,65 @@ func TestObserversBesideTheWatch(t *testing.T) {
 		})
 	}
 }
+
+// A trace by itself and a hold on a crash, both at once: the log has the last calls, the signal, and how to attach, in that order, and a debugger in the container sees it.
+func TestHeldAtACrashUnderATraceInDocker(t *testing.T) {
+	tag := unattendedImage(t)
+	p := runPod(t, tag, []string{"ENVOYSHIM_MODE=trace", holdOnCrash, "ENVOYSHIM_TRACE_ARGS=--until exit --frames 2", "ENVOYSHIM_LISTEN=0.0.0.0:2159", "ENVOYSHIM_INSECURE=true",
+		"ENVOYSHIM_LOG_FORMAT=json"}, []string{"--init"}, "--config-yaml", bootstrap(9901))
+	envoy := p.event("held").num("pid")
+	p.awaitLive(9901)
+	run(t, p.inside("envoyshim", "wait", "--for", "attached")...)
+	init, err := strconv.Atoi(strings.TrimSpace(run(t, "docker", "inspect", "--format", "{{.State.Pid}}", p.name)))
+	must(t, err)
+	for _, child := range children(t, init) {
+		if procfs.Comm(child) == "envoy" {
+			must(t, unix.Kill(child, unix.SIGSEGV))
+		}
+	}
+	crash, _ := (&shim{process: p.process}).crashed("SIGSEGV", 0)
+	if crash.num("pid") != envoy || len(crash.strs("backtrace")) == 0 {
+		t.Errorf("held %v", crash)
+	}
+	log, from := p.err.String(), 0
+	for _, part := range []string{"listen(", "SIGSEGV: sent by a process", "# held at SIGSEGV: attach a debugger", " hits in ", `"by":"fault"`, `"signal":"SIGSEGV"`} {
+		at := strings.Index(log[from:], part)
+		if at < 0 {
+			t.Fatalf("%q is not there, behind what comes before it:\n%s", part, log)
+		}
+		from += at
+	}
+	contains(t, gdb(t, realEnvoy(t), "target remote "+p.port, "print $_siginfo.si_signo", "continue"), "= 11", "terminated with signal SIGSEGV")
+	if got := p.status().ExitStatus(); got != 139 {
+		t.Errorf("exit status %d", got)
+	}
+}
+
+// The status of the commands that start an ELF is that of the ELF; where a crash is to be held they wait, and by Ctrl-C the signal takes its course.
+func TestCommandsOfAnELFThatCrashes(t *testing.T) {
+	for _, words := range []string{"trace --with own --at middle", "trace --with own --json --at middle", "timeline", "profile --method ptrace --flamegraph " + os.DevNull} {
+		t.Run(words, func(t *testing.T) {
+			command := append([]string{cli(t)}, append(strings.Fields(words), "--", crasher(t))...)
+			for args, want := range map[string]int{"t segv": 139, "- raise 15": 143, "p abort": 134, "- nothing": 0} {
+				p := start(t, nil, append(command, strings.Fields(args)...)...)
+				if got := p.result(); got.code != want {
+					t.Errorf("%s: %+v, want %d", args, got, want)
+				} else if strings.Contains(args, "segv") {
+					contains(t, got.stdout+got.stderr, "address not mapped")
+					contains(t, got.stdout+got.stderr, "killed by SIGSEGV")
+				}
+			}
+			p := start(t, []string{holdOnCrash}, append(command, "t", "segv")...)
+			p.err.await(t, "is held at a crash, and this waits for its end")
+			p.err.await(t, "attach a debugger, or resume")
+			elf := children(t, p.pid())[0]
+			if got := state(t, elf); got != "t" {
+				t.Errorf("the ELF is in state %s", got)
+			}
+			must(t, p.cmd.Process.Signal(unix.SIGINT))
+			if got := p.status().ExitStatus(); got != 139 {
+				t.Errorf("exit status %d; %s", got, p.err)
+			}
+		})
+	}
+}
