@@ -11,6 +11,9 @@ const patience = 30 * time.Second
 // gdbTimeout is how many seconds gdb waits for each answer: its own default.
 const gdbTimeout = "2"
 
+// punctual: samples are taken when they are due.
+const punctual = true
+
 // points is how far a function's share of a profile may be from the truth: five of a hundred.
 const points = 0.05
 

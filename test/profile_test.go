@@ -126,7 +126,7 @@ func TestProfileFromTheFirstInstruction(t *testing.T) {
 			if one.method == "ptrace" {
 				commented(t, got, "slowed down: the process stood still for ", " % of the time")
 			}
-			contains(t, p.err.String(), " samples of 4 threads", "SELF", "hot")
+			contains(t, p.err.String(), " samples of ", "SELF", "hot")
 			if flat, _ := spent(t, ofThread(got, "warmer"), "cpu"); flat["warm"] == 0 || flat["hot"] != 0 {
 				t.Errorf("the thread that is warmer spends %v", flat)
 			}
@@ -134,8 +134,8 @@ func TestProfileFromTheFirstInstruction(t *testing.T) {
 			// A sleeping thread is seen where it sleeps, for as long as it does.
 			_, slept := spent(t, ofThread(got, "sleeper"), "offcpu")
 			want := truth(t, said)["sleeper"]
-			within := max(missed, map[string]float64{"perf": 0.1, "ptrace": 0.25}[one.method]) // it is asleep from one stop to another
-			if share := float64(slept) / float64(want); math.Abs(share-1) > within {
+			within := map[string]float64{"perf": 0.1, "ptrace": 0.25}[one.method] // it is asleep from one stop to another
+			if share := float64(slept) / float64(want); punctual && math.Abs(share-1) > within {
 				t.Errorf("the sleeper sleeps for %d ns in the profile, in truth %d", slept, want)
 			}
 			if one.elf != "burn-nofp" && !slices.ContainsFunc(got.Sample, func(s *profile.Sample) bool {
