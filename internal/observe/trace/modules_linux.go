@@ -138,7 +138,10 @@ func (t *tracer) search(m backtrace.Module, file *elfinfo.FunctionFile) {
 			}
 		}
 		for _, p := range wanted {
-			if p.found > maxFunctions {
+			if p.found >= maxFunctions {
+				if p.possible(f.Name) {
+					p.beyond++
+				}
 				continue
 			}
 			if name, ok := p.match(f.Name); ok {
@@ -146,6 +149,13 @@ func (t *tracer) search(m backtrace.Module, file *elfinfo.FunctionFile) {
 			}
 		}
 	})
+	for _, p := range wanted {
+		if p.beyond > 0 && !p.limited {
+			p.limited = true
+			t.emit(observe.Event{Kind: observe.Unresolved, Point: p.point.Name, Text: fmt.Sprintf("matches more functions than the first %d, which are traced: up to %d, "+
+				"by the words in their names; make it narrower, as /^Envoy::Server::ListenerManagerImpl::/", maxFunctions, p.found+p.beyond)})
+		}
+	}
 }
 
 // found sets a breakpoint for a function of a point.
@@ -169,11 +179,6 @@ func (t *tracer) found(p *point, f elfinfo.Function, name string, at uint64, cli
 	}
 	p.found++
 	t.watch(at, s)
-	if p.found == maxFunctions {
-		p.found++
-		t.emit(observe.Event{Kind: observe.Unresolved, Point: p.point.Name,
-			Text: fmt.Sprintf("matches more than %d functions; only so many are traced: make it narrower", maxFunctions)})
-	}
 }
 
 // foundMain sets the breakpoint for main.

@@ -93,6 +93,8 @@ type unnamed struct {
 type point struct {
 	matcher
 	found    int
+	beyond   int  // that may match, too, but are too many
+	limited  bool // that is told
 	expected bool // it will be found
 	said     bool // that it names nothing
 }
@@ -241,7 +243,7 @@ func (t *tracer) newProgram() {
 		t.names.Reload()
 	}
 	for _, p := range t.points {
-		p.found, p.expected, p.said = 0, false, false
+		p.found, p.beyond, p.limited, p.expected, p.said = 0, 0, false, false, false
 	}
 	t.begin()
 }
