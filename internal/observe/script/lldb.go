@@ -41,7 +41,7 @@ type lldbBreakpoint struct {
 }
 
 func runLLDB(ctx context.Context, t *trace) error {
-	port, err := dial(t.Stdio)
+	port, err := newRelay()
 	if err != nil {
 		return err
 	}
@@ -136,6 +136,9 @@ func (l *lldb) begin() error {
 	}
 	if why := complaint(said); why != "" {
 		return fmt.Errorf("lldb reads %s: %s", l.ELF, why)
+	}
+	if err := l.port.dial(l.Stdio); err != nil {
+		return err
 	}
 	said, err = l.do("process connect --plugin gdb-remote fd://3")
 	if err == nil && complaint(said) == "" {

@@ -22,43 +22,47 @@ import (
 // A relay is the command that is a connection to the debug port, and stands between it and lldb: lldb starts no command itself, but takes a descriptor, and it
 // does not say whether a process has exited with a number or died of the signal of that number, which the packet does.
 type relay struct {
-	cmd  *exec.Cmd
-	far  *os.File // lldb's end
+	cmd  *exec.Cmd // nil before it is dialled
+	far  *os.File  // lldb's end
 	near *os.File
 
 	mu  sync.Mutex
 	end string // of the process, by the packet; "" before
 }
 
-func dial(stdio []string) (*relay, error) {
-	if len(stdio) == 0 {
-		return nil, errNoPort
-	}
+func newRelay() (*relay, error) {
 	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("socketpair: %w", err)
 	}
-	r := &relay{cmd: exec.Command(stdio[0], stdio[1:]...), near: os.NewFile(uintptr(pair[0]), "relay"), far: os.NewFile(uintptr(pair[1]), "lldb")}
-	group.Lead(r.cmd)
-	in, err := r.cmd.StdinPipe()
-	out := io.ReadCloser(nil)
-	if err == nil {
-		out, err = r.cmd.StdoutPipe()
+	return &relay{near: os.NewFile(uintptr(pair[0]), "relay"), far: os.NewFile(uintptr(pair[1]), "lldb")}, nil
+}
+
+// dial connects. The debug port gives up a client that is silent for long, as lldb is while it reads the program.
+func (r *relay) dial(stdio []string) error {
+	if len(stdio) == 0 {
+		return errNoPort
 	}
+	cmd := exec.Command(stdio[0], stdio[1:]...)
+	group.Lead(cmd)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	out, err := cmd.StdoutPipe()
 	if err == nil {
-		err = r.cmd.Start()
+		err = cmd.Start()
 	}
 	if err != nil {
-		r.near.Close()
-		r.far.Close()
-		return nil, fmt.Errorf("start %s: %w", stdio[0], err)
+		return fmt.Errorf("start %s: %w", stdio[0], err)
 	}
+	r.cmd = cmd
 	go func() {
 		_, _ = io.Copy(in, r.near)
 		in.Close()
 	}()
 	go r.answers(out)
-	return r, nil
+	return nil
 }
 
 var errNoPort = errors.New("no command that reaches the debug port")
@@ -110,7 +114,9 @@ func (r *relay) ended() string {
 }
 
 func (r *relay) close() {
-	group.Kill(r.cmd.Process)
-	_ = r.cmd.Wait()
+	if r.cmd != nil {
+		group.Kill(r.cmd.Process)
+		_ = r.cmd.Wait()
+	}
 	r.near.Close()
 }
