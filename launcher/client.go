@@ -319,8 +319,9 @@ func (req request) control(st Status) (Status, error) {
 	return r.Status, nil
 }
 
-// Dial connects to the debug port of a process by the supervisor's control socket: no TLS, and no address to be known.
-func Dial(pid int) (*net.UnixConn, error) {
+// Dial connects to the debug port of a process by the supervisor's control socket: no TLS, and no address to be known. With letsRun the process does not
+// stay on hold when the connection is lost, unless it is at a crash.
+func Dial(pid int, letsRun bool) (*net.UnixConn, error) {
 	st, err := one(pid, "open to debuggers", func(st Status) bool { return st.Listen != "" })
 	if err != nil {
 		return nil, err
@@ -332,7 +333,7 @@ func Dial(pid int) (*net.UnixConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn, _, _, err := request{Op: "stdio"}.send(name, st.PID)
+	conn, _, _, err := request{Op: "stdio", LetsRun: letsRun}.send(name, st.PID)
 	return conn, err
 }
 

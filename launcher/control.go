@@ -62,8 +62,9 @@ type Status struct {
 type request struct {
 	Op      string         `json:"op"` // status, history, watch, resume, disconnect, stdio, observe, profile
 	Observe *observe.Order `json:"observe,omitempty"`
-	By      string         `json:"by,omitempty"`   // of resume: the command; `envoyshim resume` unless it says so
-	Wait    bool           `json:"wait,omitempty"` // for the end of what makes the profile
+	By      string         `json:"by,omitempty"`       // of resume: the command; `envoyshim resume` unless it says so
+	Wait    bool           `json:"wait,omitempty"`     // for the end of what makes the profile
+	LetsRun bool           `json:"lets_run,omitempty"` // of stdio: as client.letsRun
 }
 
 // maxRequest bounds a request, in bytes: an order may name many functions.
@@ -170,7 +171,7 @@ func (s *supervisor) serveControlConn(conn *net.UnixConn) {
 			if s.port == nil {
 				_ = out.Encode(reply{Error: fmt.Sprintf("process %d has no debug port (mode %s)", s.known.PID, s.Mode)})
 			} else if out.Encode(reply{}) == nil {
-				s.greet(&client{Conn: conn, peer: peerName("envoyshim stdio", cred)})
+				s.greet(&client{Conn: conn, peer: peerName("envoyshim stdio", cred), letsRun: req.LetsRun})
 			}
 			return
 		default:

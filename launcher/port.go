@@ -59,6 +59,7 @@ type client struct {
 	peer     string
 	secured  bool // by TLS, whose handshake is under way
 	speaks   protocol
+	letsRun  bool // it only watches: the process is not to stay on hold when it is lost
 }
 
 func (c *client) drop() { _ = c.Close() }
@@ -226,6 +227,7 @@ func (s *supervisor) attached(c *client, note string) {
 		s.status.Debugger = string(c.speaks)
 	}
 	s.status.Client = strings.Join(s.clients, ", ")
+	s.letsRun = c.letsRun
 	s.history.add(Transition{What: WasAttached, By: string(c.speaks), Client: c.peer})
 	s.setState(Attached)
 }
@@ -258,7 +260,8 @@ func (s *supervisor) finish(ses service, end ending) {
 	if s.dropped && end.how == byLoss {
 		end.how = byDisconnect
 	}
-	s.session, s.dropped = nil, false
+	letsRun := s.letsRun
+	s.session, s.dropped, s.letsRun = nil, false, false
 	if end.unwatched {
 		s.watch = nil
 	}
@@ -280,6 +283,9 @@ func (s *supervisor) finish(ses service, end ending) {
 	case state == Held && !end.letRun:
 		s.status.Crash = nil
 		s.setHeld()
+		if letsRun {
+			_ = s.resume("the end of what watched it")
+		}
 		s.letOrphanRun()
 	default:
 		if end.attached && !end.ran {

@@ -62,6 +62,7 @@ type supervisor struct {
 	timeout    *time.Timer      // running while held and HoldTimeout is set
 	session    service          // the attached client, or nil
 	clients    []string         // addresses of the clients that it serves; only Delve serves several
+	letsRun    bool             // as the one of that name
 	dropped    bool             // the session was told to drop it
 	watch      *crashWatch      // traces it while it runs, or nil
 	dying      *unix.WaitStatus // as the watch has seen; nil: it has not

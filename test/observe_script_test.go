@@ -396,6 +396,37 @@ func TestTraceByDebuggerKilled(t *testing.T) {
 	crowdRuns(t, pid)
 }
 
+// Nor does it leave one on hold that it has found so: by any server, and with either debugger. A debugger that is lost afterwards does, as always.
+func TestTraceByDebuggerOfAHeldProcessKilled(t *testing.T) {
+	for _, c := range []struct{ mode, with string }{{"debug", "gdb"}, {"debug", "lldb"}, {"gdb", "gdb"}, {"lldb", "lldb"}} {
+		t.Run(c.mode+"/"+c.with, func(t *testing.T) {
+			elf := fixture(t, "bin/test/crowd")
+			s := hold(t, c.mode, elf, "20", "0")
+			trace := start(t, nil, cli(t), "trace", "--json", "--with", c.with, "--at", "work", "--pid", strconv.Itoa(s.pid()))
+			trace.out.await(t, `"call"`)
+			must(t, trace.cmd.Process.Kill())
+			trace.status()
+			_, from := s.eventFrom("resumed", 0)
+			eventually(t, "nobody holds it", func() bool { return s.statusJSON()[0].str("state") == "running" })
+			crowdRuns(t, s.pid())
+			sameText(t, s.pid())
+			if c.mode == "lldb" {
+				return // it takes no client of gdb's kind
+			}
+			stdio := exec.Command(cli(t), "stdio", "--pid", strconv.Itoa(s.pid()))
+			in, err := stdio.StdinPipe()
+			must(t, err)
+			p := startCmd(t, nil, stdio)
+			_, err = in.Write([]byte("+$qSupported:swbreak+#8b+$?#3f"))
+			must(t, err)
+			s.eventFrom("attached", from)
+			must(t, p.cmd.Process.Kill())
+			s.eventFrom("held", from)
+			run(t, cli(t), "resume", "--pid", strconv.Itoa(s.pid()))
+		})
+	}
+}
+
 // wrapper is a shell script.
 func wrapper(t testing.TB, text string) string {
 	t.Helper()

@@ -11,13 +11,14 @@ import (
 )
 
 type stdioCommand struct {
-	PID int `name:"pid" placeholder:"N" help:"The process; needed when several have a debug port."`
+	PID     int  `name:"pid" placeholder:"N" help:"The process; needed when several have a debug port."`
+	LetsRun bool `hidden:"" help:"The process does not stay on hold when the connection is lost: for the debuggers of envoyshim trace."`
 }
 
 // Run bridges until the debug port closes. The end of standard input only closes that
 // direction: the last reply is still to come.
 func (c *stdioCommand) Run(s *command.Streams) error {
-	conn, err := launcher.Dial(c.PID)
+	conn, err := launcher.Dial(c.PID, c.LetsRun)
 	if err != nil {
 		return err
 	}

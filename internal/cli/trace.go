@@ -315,7 +315,7 @@ func (c *traceCommand) script(ctx context.Context, kind script.Kind, path string
 	name, _ := os.Readlink(exe)
 	events <- observe.Event{Kind: observe.Begin, PID: c.PID, Exe: name, BuildID: program.BuildID}
 	err = script.Run(ctx, script.Options{Kind: kind, Path: path, PID: c.PID, ELF: exe, Order: order, Start: now,
-		Stdio: []string{self, "stdio", "--pid", strconv.Itoa(c.PID)}}, func(e observe.Event) { events <- e })
+		Stdio: []string{self, "stdio", "--lets-run", "--pid", strconv.Itoa(c.PID)}}, func(e observe.Event) { events <- e })
 	end := observe.Event{Kind: observe.End, Time: now(), PID: c.PID}
 	if err != nil {
 		end.Text = err.Error()
