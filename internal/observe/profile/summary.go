@@ -127,7 +127,7 @@ func (s Summary) Write(w io.Writer) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "SELF\tTOTAL\tFUNCTION\tFILE")
 	for _, f := range s.Top {
-		fmt.Fprintf(table, "%5.1f%%\t%5.1f%%\t%s\t%s\n", 100*f.Flat, 100*f.Total, plain.Text(cut(f.Function)), plain.Text(f.File))
+		fmt.Fprintf(table, "%5.1f%%\t%5.1f%%\t%s\t%s\n", 100*f.Flat, 100*f.Total, plain.Text(short(f.Function)), plain.Text(f.File))
 	}
 	return table.Flush()
 }
@@ -138,13 +138,4 @@ func count(n int64, what string) string {
 		what += "s"
 	}
 	return fmt.Sprintf("%d %s", n, what)
-}
-
-// cut shortens a name, which in C++ may be a page long.
-func cut(name string) string {
-	const enough = 100
-	if len(name) <= enough {
-		return name
-	}
-	return name[:enough-3] + "..."
 }
