@@ -248,6 +248,24 @@ else
 fi
 [ "${1:-}" = demo ] || ln -sfn "$injector" "$cache/injector"
 
+# The stand-in with as many functions, names and debug information as Envoy (630 MB).
+large=$cache/large-$(cat large/*.go standin/standin.cc | sha256sum | cut -c1-12)
+if [ "${1:-}" = demo ]; then
+	:
+elif [ -x "$large/envoy" ]; then
+	step 'large stand-in: there'
+else
+	step 'large stand-in: building (20 s)'
+	rm -rf "$cache"/large-*
+	work=$(mktemp -d "$cache/tmp.XXXXXX")
+	go run ./large "$work/large.o"
+	g++ -std=c++17 -g -O0 -o "$work/envoy" "$work/large.o" standin/standin.cc -levent -levent_pthreads -pthread
+	mkdir -p "$large"
+	mv "$work/envoy" "$large/envoy"
+	rm -r "$work"
+fi
+[ "${1:-}" = demo ] || ln -sfn "$large" "$cache/large"
+
 # A real xDS server, of go-control-plane's.
 xds=$cache/xds-$(cat xds/go.mod xds/go.sum xds/main.go | sha256sum | cut -c1-12)
 if [ "${1:-}" = demo ]; then
