@@ -38,7 +38,8 @@ type breakpoint struct {
 }
 
 func runGDB(ctx context.Context, t *trace) error {
-	d, err := startDebugger(ctx, t.Options, []string{"-nx", "-q", "--interpreter=mi3",
+	// An answer that takes longer than 2 s, as on a busy node, gdb would ask for again, and take the second for that to another request.
+	d, err := startDebugger(ctx, t.Options, []string{"-nx", "-q", "-l", "60", "--interpreter=mi3",
 		"-iex", "set auto-load no", "-iex", "set debuginfod enabled off", "-iex", "set index-cache enabled off",
 		"-iex", "maintenance set internal-error quit yes", "-iex", "maintenance set internal-error corefile no"}) // not to be asked
 	if err != nil {
