@@ -14,6 +14,7 @@ FIXTURES := bin/test/standin bin/test/standin-static bin/test/standin-bazel bin/
 	bin/test/probe-static-pie bin/test/goprog bin/test/gocrowd bin/test/gohost bin/test/libgolib.so \
 	bin/test/parent bin/test/deny bin/test/crowd bin/test/tally bin/test/crash bin/test/hear bin/test/storm bin/test/bench-exit \
 	bin/test/gorecover bin/test/burn bin/test/burn-nofp bin/test/burn-static bin/test/shares bin/test/libplugin.so bin/test/crowd-musl bin/test/listen-musl \
+	bin/test/gorecover bin/test/burn bin/test/burn-nofp bin/test/burn-static bin/test/waits bin/test/shares bin/test/libplugin.so bin/test/crowd-musl \
 	bin/test/catcher bin/test/adminport bin/test/envoyshim-enter bin/test/goprog-arm64 bin/test/guest.test
 ARM64_FIXTURES := $(addprefix bin/arm64/test/,probe probe-static probe-static-pie parent crash hear crowd burn burn-static goprog gocrowd guest.test dlv \
 	trace.test traced/stripped)
@@ -69,6 +70,10 @@ bin/test/tour: test/fixtures/tour.cc
 	g++ -std=c++17 -g -O0 -Wall -o $@ $< -pthread
 
 bin/test/burn: test/fixtures/burn.cc
+	@mkdir -p $(@D)
+	g++ -g -O2 -fno-omit-frame-pointer -Wall -o $@ $< -pthread
+
+bin/test/waits: test/fixtures/waits.cc
 	@mkdir -p $(@D)
 	g++ -g -O2 -fno-omit-frame-pointer -Wall -o $@ $< -pthread
 

@@ -124,7 +124,7 @@ func TestProfileFromTheFirstInstruction(t *testing.T) {
 			tells(t, got, said)
 			commented(t, got, "by "+map[string]string{"perf": "perf_event_open", "ptrace": "ptrace"}[one.method], "from the first instruction")
 			if one.method == "ptrace" {
-				commented(t, got, "slowed down: the process stood still for ", " % of the time")
+				commented(t, got, "slowed down: threads that ran stood still for ", " % of the time")
 			}
 			contains(t, p.err.String(), " samples of ", "SELF", "hot")
 			if flat, _ := spent(t, ofThread(got, "warmer"), "cpu"); flat["warm"] == 0 || flat["hot"] != 0 {
@@ -270,6 +270,77 @@ func TestProfileEndsEarly(t *testing.T) {
 		opened(t, file)
 		findNone(t, nil, "--exe", elf)
 	})
+}
+
+// By ptrace a sleep is interrupted once at each place where a thread sleeps, however long it is sampled, and the profile says how often that was.
+func TestProfileLeavesSleepersAsleep(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "p.pb.gz")
+	elf := fixture(t, "bin/test/waits")
+	for _, one := range []struct {
+		name string
+		run  func() (said string)
+		once int // how often each sleep may be interrupted
+	}{
+		{"from the first instruction on", func() string {
+			p := profiler(t, "--method", "ptrace", "-o", file, "--", elf, "3000")
+			p.status()
+			p.err.end(t)
+			return p.err.String()
+		}, 1},
+		{"by the supervisor", func() string {
+			s := hold(t, "debug", elf, "3000")
+			run(t, cli(t), "profile", "--method", "ptrace", "--pid", strconv.Itoa(s.pid()), "-o", file)
+			s.out.end(t)
+			return s.out.String()
+		}, 1},
+		{"in its midst", func() string { // the attach stops all threads, the detach does
+			p := start(t, nil, elf, "4000")
+			eventually(t, "its threads wait", func() bool {
+				comms, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", p.pid()))
+				return len(comms) == 5
+			})
+			run(t, cli(t), "profile", "--method", "ptrace", "--duration", "2s", "--pid", strconv.Itoa(p.pid()), "-o", file)
+			p.status()
+			p.out.end(t)
+			return p.out.String()
+		}, 2},
+	} {
+		t.Run(one.name, func(t *testing.T) {
+			said := one.run()
+			n := map[string]int{}
+			for line := range strings.Lines(said) {
+				var name string
+				var is int
+				if k, _ := fmt.Sscanf(line, "%s %d\n", &name, &is); k == 2 {
+					n[name] = is
+				}
+			}
+			// The worker may begin to wait just as it is to be stopped where it runs.
+			if n["calls"] == 0 || n["idle"] < 3 || n["idle"] > 3*one.once || n["worker"] > 2*one.once+n["calls"]/20 {
+				t.Errorf("interrupted too often: %v", n)
+			}
+			got := opened(t, file)
+			commented(t, got, fmt.Sprintf("%d calls that wait, as epoll_wait(2), ended with EINTR", n["idle"]+n["worker"]))
+			// Of those that are left asleep the stack and the time are known all the same.
+			for thread, callers := range map[string][]string{"idler": {"idler"}, "worker": {"one_place", "other_place"}} {
+				part := ofThread(got, thread)
+				_, slept := spent(t, part, "offcpu")
+				in := map[string]int64{}
+				for _, s := range part.Sample {
+					for _, l := range s.Location {
+						for _, line := range l.Line {
+							in[line.Function.Name] += s.Value[2]
+						}
+					}
+				}
+				for _, caller := range callers {
+					if share := float64(in[caller]) / float64(slept); math.Abs(share-1/float64(len(callers))) > 0.25 {
+						t.Errorf("%s sleeps %.2f of the time in %s: %v", thread, share, caller, in)
+					}
+				}
+			}
+		})
+	}
 }
 
 // Where the supervisor is the tracer, it samples: the same profile comes of it.

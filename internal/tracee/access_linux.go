@@ -6,8 +6,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const pageSize = 4096 // the smallest of both architectures
-
 // ReadMemory reads up to len(b) bytes; n is less at the end of what is mapped, and err then says why nothing was read.
 func (p *Process) ReadMemory(addr uint64, b []byte) (n int, err error) {
 	if p.gone != nil {
@@ -28,16 +26,11 @@ func (p *Process) readMemory(addr uint64, b []byte) (int, error) {
 		got, _ := unix.ProcessVMReadv(p.pid, local, remote, 0)
 		n = max(got, 0)
 	}
-	for n < len(b) {
-		at := addr + uint64(n)
-		rest := b[n:min(len(b), n+int(pageSize-at%pageSize))]
-		if err := p.mem.ReadAt(rest, at); err != nil {
-			if n == 0 {
-				return 0, fmt.Errorf("read memory at %#x: %w", addr, err)
-			}
-			break
+	if n < len(b) {
+		more, err := p.mem.Read(b[n:], addr+uint64(n))
+		if n += more; n == 0 && err != nil {
+			return 0, fmt.Errorf("read memory at %#x: %w", addr, err)
 		}
-		n += len(rest)
 	}
 	return n, nil
 }

@@ -25,6 +25,21 @@ func (m *Memory) ReadAt(b []byte, addr uint64) error {
 	return err
 }
 
+const pageSize = 4096 // the smallest of both architectures
+
+// Read reads up to len(b) bytes; n is less at the end of what is mapped, and err then says why.
+func (m *Memory) Read(b []byte, addr uint64) (n int, err error) {
+	for n < len(b) {
+		at := addr + uint64(n)
+		rest := b[n:min(len(b), n+int(pageSize-at%pageSize))]
+		if err := m.ReadAt(rest, at); err != nil {
+			return n, err
+		}
+		n += len(rest)
+	}
+	return n, nil
+}
+
 // WriteAt writes b at addr, also where the mapping is read-only. Kernels from 6.12
 // can refuse that to a process that is not the tracer
 // (proc_mem.force_override): EIO then.

@@ -37,6 +37,7 @@ type Process struct {
 	onRun   func()
 	onCall  func(tid int, c SystemCall)
 	onClone func(parent, tid int)
+	spare   func(tid int) bool
 	gone    *Stop // the process has ended, or is released
 
 	standing time.Time     // since when all threads stand; zero: they do not

@@ -28,6 +28,26 @@ func (p *Process) InGroupStop() bool { return p.listens.Load() }
 // HasEndedGroupStop reports, once, that an Interrupt has ended such a stop.
 func (p *Process) HasEndedGroupStop() bool { return p.broken.Swap(false) }
 
+// InterruptThread is Interrupt by way of one thread: with Spare the others notice nothing. Of a thread that ends before it stops OnExit tells;
+// then it is lost, and Interrupt is due.
+func (p *Process) InterruptThread(tid int) {
+	p.asked.Store(true)
+	if p.listens.Load() || unix.Tgkill(p.pid, tid, unix.SIGSTOP) != nil {
+		p.Interrupt()
+	}
+}
+
+// Spare has a stop leave those threads running that f chooses; they are not to be looked into then. Halt and Detach stop them, too. nil: none.
+func (p *Process) Spare(f func(tid int) bool) { p.spare = f }
+
+// Halt stops the threads that were spared, of a process that has not ended.
+func (p *Process) Halt() error {
+	if p.gone != nil {
+		return nil
+	}
+	return p.stopAll()
+}
+
 // Resume lets the threads do what actions says, those that it does not name what rest says, and returns at the next stop.
 // Signals that PassSignals names are delivered without a stop.
 func (p *Process) Resume(actions map[int]Action, rest Action) (stop Stop, err error) {
@@ -137,7 +157,7 @@ func (p *Process) untold() *thread {
 // memory. A breakpoint that a client has put it on is one to hit.
 func (p *Process) stepOff() error {
 	for _, t := range p.sorted() {
-		if p.gone != nil || p.threads[t.tid] != t || !t.doing.Run || t.untold || p.asked.Load() {
+		if p.gone != nil || p.threads[t.tid] != t || t.running || !t.doing.Run || t.untold || p.asked.Load() {
 			continue
 		}
 		pc, err := t.pc()
@@ -225,7 +245,7 @@ func (p *Process) run() (idle bool, err error) {
 		return false, err
 	}
 	p.standing = time.Now()
-	if err := p.stopAll(); err != nil {
+	if err := p.stop(p.spare); err != nil {
 		return false, err
 	}
 	return idle, nil
@@ -305,16 +325,20 @@ func (p *Process) start(t *thread) error {
 }
 
 // stopAll stops all threads that run and waits until they stand.
-func (p *Process) stopAll() error {
+func (p *Process) stopAll() error { return p.stop(nil) }
+
+// stop does so with those that it does not spare.
+func (p *Process) stop(spare func(tid int) bool) error {
+	spared := func(t *thread) bool { return spare != nil && spare(t.tid) }
 	for _, t := range p.threads {
-		if t.running {
+		if t.running && !spared(t) {
 			// ESRCH: it has ended, or stands already; the wait tells.
 			if err := ptrace(unix.PTRACE_INTERRUPT, t.tid, 0); err != nil && !errors.Is(err, unix.ESRCH) && !errors.Is(err, unix.EIO) {
 				return fmt.Errorf("interrupt thread %d: %w", t.tid, err)
 			}
 		}
 	}
-	for p.gone == nil && p.anyRuns() {
+	for p.gone == nil && p.runs(func(t *thread) bool { return !spared(t) }) {
 		if err := p.waitOne(); err != nil {
 			return err
 		}
@@ -341,9 +365,12 @@ func (p *Process) takeTraps() error {
 	return nil
 }
 
-func (p *Process) anyRuns() bool {
+func (p *Process) anyRuns() bool { return p.runs(func(*thread) bool { return true }) }
+
+// runs reports a thread that runs, of some.
+func (p *Process) runs(of func(*thread) bool) bool {
 	for _, t := range p.threads {
-		if t.running {
+		if t.running && of(t) {
 			return true
 		}
 	}

@@ -124,7 +124,13 @@ func (p *Process) Detach(stopped bool) error {
 	if p.gone != nil {
 		return ErrNoProcess
 	}
-	err := p.RemoveAll()
+	var err error
+	if p.anyRuns() {
+		if err = p.Halt(); p.gone != nil {
+			return ErrNoProcess
+		}
+	}
+	err = errors.Join(err, p.RemoveAll())
 	switch {
 	case err != nil:
 	case stopped:

@@ -225,7 +225,9 @@ const EndedByItself = "the process ended by itself: "
 type tally struct {
 	builder *profile.Builder
 	rounds  int
+	at      time.Duration // of the last round
 	stopped time.Duration
+	woken   int
 	exited  bool
 	notes   []string // of signals and the end
 }
@@ -242,10 +244,12 @@ func (t *tally) take(e observe.Event) {
 			t.notes = append(t.notes, "the process is "+e.Result)
 		}
 	case observe.Stack:
-		if e.Stopped > 0 {
+		if t.rounds == 0 || e.Time != t.at { // all samples of a round tell the same time
 			t.rounds++
-			t.stopped += e.Stopped
+			t.at = e.Time
 		}
+		t.stopped += e.Stopped
+		t.woken += e.Woken
 		if e.Maps != nil {
 			t.builder.Exec()
 			for _, m := range e.Maps {
@@ -262,11 +266,15 @@ func (t *tally) take(e observe.Event) {
 
 // comments say how it was sampled, and what that did to the process.
 func (t *tally) comments(frequency int, took time.Duration) []string {
-	all := []string{fmt.Sprintf("sampled by ptrace: all threads stopped at %d Hz, call chains by frame pointers", frequency)}
+	all := []string{fmt.Sprintf("sampled by ptrace: threads that run stopped at %d Hz, call chains by frame pointers", frequency)}
 	rate := float64(t.rounds) / took.Seconds()
-	slow := fmt.Sprintf("slowed down: the process stood still for %.1f %% of the time", 100*t.stopped.Seconds()/took.Seconds())
+	slow := fmt.Sprintf("slowed down: threads that ran stood still for %.1f %% of the time", 100*t.stopped.Seconds()/took.Seconds())
 	if rate < 0.8*float64(frequency) {
 		slow += fmt.Sprintf("; it came to %.0f Hz", rate)
 	}
-	return append(append(all, slow, "a thread that waits in epoll_wait(2) was woken for each sample, with EINTR"), t.notes...)
+	all = append(all, slow)
+	if t.woken > 0 {
+		all = append(all, fmt.Sprintf("%d calls that wait, as epoll_wait(2), ended with EINTR: a thread is stopped where it was not seen to wait before, and then left asleep there", t.woken))
+	}
+	return append(all, t.notes...)
 }

@@ -1,13 +1,9 @@
 package sample
 
 import (
-	"bytes"
-	"encoding/binary"
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,64 +11,90 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/envoyshim/envoyshim/internal/observe"
-	"github.com/envoyshim/envoyshim/internal/procfs"
 	"github.com/envoyshim/envoyshim/internal/tracee"
 )
 
-// MaxPtrace is the highest frequency by ptrace, in Hz: each sample stops the process.
+// MaxPtrace is the highest frequency by ptrace, in Hz: each sample stops the threads that run.
 const MaxPtrace = 49
 
-// share is the part of the time that the process may stand still for its samples: a round is followed by nine times as long without one.
+// share is the part of the time that they may stand still for their samples: a stop is followed by nine times as long without one.
 const share = 10
 
-// Run samples a stopped process by ptrace, on the thread that has seized it: it lets it run, stops all its threads at the order's
-// frequency or less, and follows their frame pointers. It returns when the process has ended, which the caller has to Release then, or, with the process
-// stopped, when stop is closed, or at the signal of a fault of which the process is about to die: fault describes that, and says whether it is over there;
-// else, and with a nil one, the signal takes its course. start tells the time of an event.
+// Run samples a stopped process by ptrace, on the thread that has seized it: it lets it run, looks at all its threads at the order's
+// frequency or less, and follows their frame pointers. A thread is stopped for that, unless it waits where it was already seen to wait. Run
+// returns when the process has ended, which the caller has to Release then, or, with the process stopped, when stop is closed, or at the signal of a
+// fault of which the process is about to die: fault describes that, and says whether it is over there; else, and with a nil one, the signal takes its
+// course. start tells the time of an event.
 //
 // How it comes to the truth that a CPU clock would tell: the kernel counts how long each thread was on a CPU, and a sample stands for
-// what was added since the thread was last seen running. A thread that the stop has found waiting in a system call is asleep, and that sample
+// what was added since the thread was last seen running. A thread that waits in a system call is asleep, and that sample
 // stands for the time without a CPU; what it had of one is told with the next sample that finds it running.
 func Run(p *tracee.Process, order observe.Sample, start func() time.Duration, emit func(observe.Event),
 	fault func(tracee.Stop) (e observe.Event, over bool), stop <-chan struct{}) (last tracee.Stop, err error) {
 	s := &sampler{process: p, now: start, emit: emit, threads: map[int]*traced{}}
+	if err := s.open(); err != nil {
+		return tracee.Stop{}, err
+	}
 	defer s.close()
 	p.ReportEvents(tracee.Events{Exec: true})
+	p.Spare(s.spares)
+	p.OnClone(func(_, tid int) { s.begins(tid) })
+	others := p.OnExit(nil)
+	p.OnExit(func(tid int, status unix.WaitStatus) {
+		s.ends(tid)
+		if others != nil {
+			others(tid, status)
+		}
+	})
 	period := time.Second / time.Duration(min(max(order.Frequency, 1), MaxPtrace))
 	over, next := make(chan struct{}), make(chan time.Duration, 1)
 	var stopping atomic.Bool
 	var bell sync.WaitGroup
-	bell.Go(func() { // Interrupt is what may be called from any goroutine
+	bell.Go(func() { // looks, and has the tracer stop those of whom a look does not tell enough: one stop at a time
 		timer := time.NewTimer(period)
 		defer timer.Stop()
+		asked := false
 		for {
 			select {
 			case <-stop:
+				stop = nil
 				stopping.Store(true)
-				p.Interrupt()
-				return
+				if s.wantAll(); !asked {
+					p.Interrupt()
+				}
+				asked = true
 			case <-over:
 				return
 			case d := <-next:
-				timer.Reset(d)
-			case <-timer.C:
-				if p.InGroupStop() { // which a sample would end
-					timer.Reset(period)
-					continue
+				if asked = stopping.Load(); asked {
+					p.Interrupt()
+				} else {
+					timer.Reset(d)
 				}
-				p.Interrupt()
+			case <-timer.C:
+				switch {
+				case asked || stopping.Load():
+					continue
+				case !p.InGroupStop(): // which a stop would end
+					asked = s.look()
+				}
+				if !asked {
+					timer.Reset(period)
+				}
 			}
 		}
 	})
-	defer func() { // or its SIGSTOP might come after a detach, and stay
+	defer func() {
 		close(over)
-		bell.Wait()
+		bell.Wait() // or its SIGSTOP might come after a detach, and stay
+		p.Spare(nil)
+		p.OnClone(nil)
+		p.OnExit(others)
+		if herr := p.Halt(); err == nil {
+			err = herr
+		}
 	}()
-	for _, tid := range p.Threads() {
-		t := s.thread(tid)
-		t.onCPU = t.runtime.read(tid) // before this was asked for
-	}
-	s.let = time.Now()
+	s.settle()
 	actions := map[int]tracee.Action{}
 	for {
 		at, err := p.Resume(actions, tracee.Action{Run: true})
@@ -82,6 +104,7 @@ func Run(p *tracee.Process, order observe.Sample, start func() time.Duration, em
 		case err != nil:
 			return at, err
 		case at.Reason == tracee.Exited, at.Reason == tracee.Killed:
+			s.end()
 			result := "killed by " + unix.SignalName(at.Signal)
 			if at.Reason == tracee.Exited {
 				result = "exit status " + strconv.Itoa(at.Status)
@@ -100,189 +123,208 @@ func Run(p *tracee.Process, order observe.Sample, start func() time.Duration, em
 			}
 			actions[at.TID] = tracee.Action{Run: true, Signal: at.Signal}
 		case at.Reason == tracee.Execed:
-			s.maps = nil
+			if err := s.anew(); err != nil {
+				return at, err
+			}
 		case stopping.Load():
+			if err := p.Halt(); err != nil {
+				return at, err
+			}
+			s.round(began)
 			return at, nil
 		case at.Reason == tracee.Interrupted:
-			s.round(began)
+			took := s.round(began)
 			if p.HasEndedGroupStop() { // it came just then
 				if err := unix.Kill(p.PID(), unix.SIGSTOP); err != nil {
 					return at, fmt.Errorf("stop process %d again: %w", p.PID(), err)
 				}
 			}
-			took := time.Since(began)
-			s.let = time.Now()
 			next <- max(period-took, (share-1)*took)
 		}
 	}
 }
 
-// sampler is the state between two rounds.
+// sampler is the state between two rounds. It is shared by the tracer and by what rings for it.
 type sampler struct {
 	process *tracee.Process
 	now     func() time.Duration // of an event
 	emit    func(observe.Event)
+
+	mu      sync.Mutex
 	threads map[int]*traced
+	memory  *tracee.Memory
+	stack   [stackRead]byte
 	maps    []observe.Mapping // executable ones
-	let     time.Time         // when the process was let run
-	memory  [stackRead]byte
+	wanted  map[int]bool      // threads that the next stop is for; nil: all
+	asked   int               // the one of them that is to stop first; 0: none
+	found   []observe.Event   // of a round that is not at its end
+	woken   int               // calls that were made to end with EINTR, and are not told yet
 }
 
-// traced is one thread.
-type traced struct {
-	runtime schedstat
-	onCPU   time.Duration // in its life, when it was last looked at
-	owed    time.Duration // on a CPU, and not told yet
-	seen    bool
+// open opens what is read of the program.
+func (s *sampler) open() (err error) {
+	if s.memory, err = tracee.OpenMemory(s.process.PID()); err != nil {
+		return fmt.Errorf("open the memory of process %d: %w", s.process.PID(), err)
+	}
+	return nil
 }
 
 func (s *sampler) close() {
-	for _, t := range s.threads {
-		_ = t.runtime.Close() // nil, too
+	_ = s.memory.Close()
+	for tid := range s.threads {
+		s.forget(tid)
 	}
-	clear(s.threads)
 }
 
-// round samples each thread. The process stands since began.
-func (s *sampler) round(began time.Time) {
-	ran := began.Sub(s.let)
-	now := s.now()
-	var events []observe.Event
-	for _, t := range s.threads {
-		t.seen = false
-	}
+// settle takes in the threads of a process that stands and was not sampled yet: what they do counts from here.
+func (s *sampler) settle() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, tid := range s.process.Threads() {
-		e, ok := s.sample(tid, ran)
-		if !ok {
-			continue
-		}
-		e.Time = now
-		events = append(events, e)
-	}
-	for tid, t := range s.threads {
-		if !t.seen {
-			_ = t.runtime.Close()
-			delete(s.threads, tid)
-		}
-	}
-	if len(events) > 0 {
-		events[0].Maps = s.remap()
-		events[0].Stopped = time.Since(began)
-	}
-	for _, e := range events {
-		s.emit(e)
+		t := s.thread(tid)
+		t.spent = t.runtime.read(tid)
+		_, _, _ = s.examine(tid, t)
 	}
 }
 
-// sample looks at one thread; ran is how long the process has run since the last round.
-func (s *sampler) sample(tid int, ran time.Duration) (e observe.Event, ok bool) {
-	regs, err := s.process.Regset(tid, tracee.NTPrstatus)
-	if err != nil {
-		return e, false
+// anew begins with a new program: one thread is left, and nothing of the memory.
+func (s *sampler) anew() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	leader := s.process.PID()
+	for tid := range s.threads {
+		if tid != leader {
+			s.forget(tid)
+		}
 	}
-	t := s.thread(tid)
-	t.seen = true
-	total := t.runtime.read(tid)
-	added := total - t.onCPU
-	t.onCPU = total
-	t.owed += added
-	e = observe.Event{Kind: observe.Stack, PID: s.process.PID(), TID: tid, Thread: procfs.Comm(tid), PCs: s.walk(regs)}
-	if e.Asleep = s.waits(regs) || t.owed == 0; e.Asleep {
-		e.Duration = max(ran-added, 0)
-	} else {
-		e.Duration, t.owed = t.owed, 0
-	}
-	return e, true
+	t := s.thread(leader)
+	t.pcs, t.places = nil, map[place]waiting{}
+	s.maps, s.found = nil, nil
+	_ = s.memory.Close()
+	return s.open()
 }
 
 // thread is the state of a thread, which may be new.
 func (s *sampler) thread(tid int) *traced {
 	t := s.threads[tid]
 	if t == nil {
-		file, _ := os.Open(fmt.Sprintf("/proc/%d/task/%d/schedstat", s.process.PID(), tid))
-		t = &traced{runtime: schedstat{file}}
+		t = newTraced(s.process.PID(), tid)
 		s.threads[tid] = t
 	}
 	return t
 }
 
-// A schedstat tells how long a thread has been on a CPU, by its file of that name (Documentation/scheduler/sched-stats.rst).
-type schedstat struct{ *os.File }
-
-// read reads it anew. A kernel without schedstat (CONFIG_SCHED_INFO) counts in ticks only.
-func (r schedstat) read(tid int) time.Duration {
-	if r.File != nil {
-		var b [64]byte
-		n, _ := r.ReadAt(b[:], 0)
-		first, _, _ := strings.Cut(string(b[:n]), " ")
-		if ns, err := strconv.ParseInt(first, 10, 64); err == nil {
-			return time.Duration(ns)
-		}
+func (s *sampler) forget(tid int) {
+	if t := s.threads[tid]; t != nil {
+		_ = t.runtime.Close() // nil, too
+		delete(s.threads, tid)
 	}
-	st, _ := procfs.ReadStat(tid)
-	return time.Duration(st.UTime+st.STime) * procfs.Tick
 }
 
-// waits reports a thread that the stop has found waiting in a system call: the kernel has made it give up there, with the result EINTR or one
-// that has it called again (include/linux/errno.h); or it is about to call again already.
-func (s *sampler) waits(raw []byte) bool {
-	r := load(raw)
-	code := make([]byte, 2*len(syscallCode))
-	n, err := s.process.ReadMemory(r.pc-uint64(len(syscallCode)), code)
-	if err != nil || n != len(code) {
+// begins takes in a new thread.
+func (s *sampler) begins(tid int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.thread(tid)
+}
+
+// ends forgets a thread. A stop that it was asked for is lost.
+func (s *sampler) ends(tid int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forget(tid)
+	if tid == s.asked {
+		s.asked = 0
+		s.process.Interrupt()
+	}
+}
+
+// spares reports a thread that the next stop is not for.
+func (s *sampler) spares(tid int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.wanted != nil && !s.wanted[tid]
+}
+
+// wantAll has the next stop be for all threads.
+func (s *sampler) wantAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wanted = nil
+}
+
+// look begins a round, with the threads that need no stop. False: that was all of it; else it goes on when the others stand.
+func (s *sampler) look() (asked bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wanted, s.asked = map[int]bool{}, 0
+	moved := false
+	for tid, t := range s.threads {
+		e, ran, ok := s.glance(tid, t)
+		if !ok {
+			s.wanted[tid], s.asked = true, tid
+			continue
+		}
+		moved = moved || ran
+		s.found = append(s.found, e)
+	}
+	if s.asked == 0 {
+		s.tell(moved)
 		return false
 	}
-	switch -int64(r.result) {
-	case int64(unix.EINTR), 512, 513, 514, 516: // ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND, ERESTART_RESTARTBLOCK
-		return bytes.HasPrefix(code, syscallCode)
-	}
-	return bytes.HasSuffix(code, syscallCode)
+	s.process.InterruptThread(s.asked)
+	return true
 }
 
-// A registers is what a walk begins with.
-type registers struct{ pc, sp, fp, result uint64 }
-
-// The walk reads so much of a stack at once, and tells at most so many calls, as the kernel does (kernel.perf_event_max_stack).
-const (
-	stackRead = 8 << 10
-	maxDepth  = 127
-)
-
-// walk follows the frame pointers: each points to its caller's, and above that is the return address, on amd64 and arm64 alike.
-func (s *sampler) walk(raw []byte) []uint64 {
-	r := load(raw)
-	pcs := []uint64{r.pc}
-	var base uint64
-	var have []byte
-	word := func(at uint64) (uint64, bool) {
-		if have == nil || at < base || at+8 > base+uint64(len(have)) {
-			n, err := s.process.ReadMemory(at, s.memory[:])
-			if err != nil || n < 8 {
-				return 0, false
-			}
-			base, have = at, s.memory[:n]
+// round ends one, with the threads that it has stopped: they stand since began. It returns how long they do.
+func (s *sampler) round(began time.Time) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked = 0
+	var stood []*traced
+	first := len(s.found)
+	for _, tid := range s.process.Threads() {
+		if s.wanted != nil && !s.wanted[tid] {
+			continue
 		}
-		return binary.NativeEndian.Uint64(have[at-base:]), true
-	}
-	_, _ = word(r.sp)
-	for fp, above := r.fp, r.sp; len(pcs) < maxDepth && fp >= above && fp%8 == 0; {
-		next, ok1 := word(fp)
-		ra, ok2 := word(fp + 8)
-		if !ok1 || !ok2 || ra&addressBits == 0 {
-			break
+		t := s.thread(tid)
+		if e, ok := s.sample(tid, t, began); ok {
+			s.found, stood = append(s.found, e), append(stood, t)
 		}
-		pcs = append(pcs, ra&addressBits)
-		fp, above = next, fp+16 // a stack grows downwards: whoever called is above
 	}
-	return pcs
+	if len(stood) > 0 {
+		s.found[first].Stopped = time.Since(began)
+	}
+	s.tell(true)
+	for _, t := range stood {
+		t.at = time.Now()
+	}
+	return time.Since(began)
 }
 
-// remap reads what is mapped, and returns it when that has changed. It is read in each round: a library may lie where another one lay.
-func (s *sampler) remap() []observe.Mapping {
-	now, err := codeOf(s.process.PID())
-	if err != nil || slices.Equal(now, s.maps) {
-		return nil
+// end tells what was found of a round that has not come to its end.
+func (s *sampler) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tell(false)
+}
+
+// tell tells what a round has found. ran: something has run, and may have mapped code. The mappings are read after each such round: a library may
+// lie where another one lay.
+func (s *sampler) tell(ran bool) {
+	if len(s.found) == 0 {
+		return
 	}
-	s.maps = now
-	return now
+	s.found[0].Woken, s.woken = s.woken, 0
+	if ran {
+		if now, err := codeOf(s.process.PID()); err == nil && !slices.Equal(now, s.maps) {
+			s.maps, s.found[0].Maps = now, now
+		}
+	}
+	now := s.now()
+	for _, e := range s.found {
+		e.Time = now
+		s.emit(e)
+	}
+	s.found = nil
 }
