@@ -191,6 +191,7 @@ func (s *sampler) settle() {
 func (s *sampler) anew() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.tell(false)
 	leader := s.process.PID()
 	for tid := range s.threads {
 		if tid != leader {
@@ -199,7 +200,7 @@ func (s *sampler) anew() error {
 	}
 	t := s.thread(leader)
 	t.pcs, t.places = nil, map[place]waiting{}
-	s.maps, s.found = nil, nil
+	s.maps = nil
 	_ = s.memory.Close()
 	return s.open()
 }
@@ -228,10 +229,13 @@ func (s *sampler) begins(tid int) {
 	s.thread(tid)
 }
 
-// ends forgets a thread. A stop that it was asked for is lost.
+// ends forgets a thread, which has slept until now if it was asleep. A stop that it was asked for is lost.
 func (s *sampler) ends(tid int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if t := s.threads[tid]; t != nil && t.pcs != nil {
+		s.found = append(s.found, t.slept(s.process.PID(), tid, t.runtime.read(tid)))
+	}
 	s.forget(tid)
 	if tid == s.asked {
 		s.asked = 0

@@ -38,7 +38,7 @@ const enoughPlaces = 256
 
 func newTraced(pid, tid int) *traced {
 	file, _ := os.Open(fmt.Sprintf("/proc/%d/task/%d/schedstat", pid, tid))
-	return &traced{runtime: schedstat{file}, at: time.Now(), places: map[place]waiting{}}
+	return &traced{runtime: schedstat{file}, name: procfs.Comm(tid), at: time.Now(), places: map[place]waiting{}}
 }
 
 // account counts what a thread has had of a CPU until now, and returns how long it was without one.
@@ -63,9 +63,12 @@ func (s *sampler) glance(tid int, t *traced) (e observe.Event, ran, ok bool) {
 		}
 		t.name = procfs.Comm(tid)
 	}
-	e = observe.Event{Kind: observe.Stack, PID: s.process.PID(), TID: tid, Thread: t.name, PCs: t.pcs, Asleep: true}
-	e.Duration = t.account(time.Now(), spent)
-	return e, ran, true
+	return t.slept(s.process.PID(), tid, spent), ran, true
+}
+
+// slept is the sample of a thread that has been asleep until now.
+func (t *traced) slept(pid, tid int, spent usage) observe.Event {
+	return observe.Event{Kind: observe.Stack, PID: pid, TID: tid, Thread: t.name, PCs: t.pcs, Asleep: true, Duration: t.account(time.Now(), spent)}
 }
 
 // again is the stack of a thread that waits at a known place, and was called from where it was then.
