@@ -426,6 +426,39 @@ func TestProfileWithoutTheMainThread(t *testing.T) {
 	}
 }
 
+// What is in no sample is told, also of a process that has ended: the time of threads that live for less than a period, and records for which
+// there was no room.
+func TestProfileTellsWhatIsMissing(t *testing.T) {
+	t.Run("short threads", func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "p.pb.gz")
+		p := profiler(t, "--method", "perf", "-o", file, "--", fixture(t, "bin/test/crowd"), "20", "40000")
+		p.status()
+		used := p.cmd.ProcessState.UserTime() + p.cmd.ProcessState.SystemTime() // with that of the child
+		got := opened(t, file)
+		_, all := spent(t, got, "cpu")
+		i := slices.IndexFunc(got.Comments, func(c string) bool { return strings.Contains(c, " of CPU time are in no sample: ") })
+		if i < 0 {
+			t.Fatalf("%s of CPU time in the profile, at most %s in truth: %q", time.Duration(all), used, got.Comments)
+		}
+		missing, err := time.ParseDuration(strings.Fields(got.Comments[i])[0])
+		must(t, err)
+		if missing > used {
+			t.Errorf("%s of CPU time in no sample, at most %s in truth", missing, used)
+		}
+	})
+	t.Run("records", func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "p.pb.gz")
+		s := hold(t, "pause", fixture(t, "bin/test/crowd"), "20", "20000")
+		p := profiler(t, "--method", "perf", "--pid", strconv.Itoa(s.pid()), "-o", file)
+		eventually(t, "it runs", func() bool { return state(t, s.pid()) != "T" })
+		must(t, p.cmd.Process.Signal(syscall.SIGSTOP))
+		s.status() // it has ended: nothing comes after what was lost
+		must(t, p.cmd.Process.Signal(syscall.SIGCONT))
+		p.status()
+		commented(t, opened(t, file), " records were lost: the machine was too busy to read them")
+	})
+}
+
 // Whoever waits when the sampling ends has waited until then.
 func TestProfileSeesWhoNeverWakes(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "p.pb.gz")

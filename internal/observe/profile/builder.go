@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/binary"
 	"slices"
-	"strings"
 )
 
 // A Stack is what one sample has found.
@@ -26,6 +25,9 @@ type Builder struct {
 	locations map[location]int
 	samples   map[string]int
 	kernel    int // the Mapping of the kernel, or NoMapping
+
+	stack []int // of the last sample, and its key in samples: most samples are like others, and need no memory
+	key   []byte
 }
 
 type location struct {
@@ -106,7 +108,7 @@ func (b *Builder) mapping(address uint64) int {
 
 // Add counts a sample.
 func (b *Builder) Add(s Stack) {
-	stack := make([]int, 0, len(s.PCs))
+	stack := b.stack[:0]
 	for i, pc := range s.PCs {
 		if i > 0 && i != s.User {
 			pc-- // a return address may be the next function's
@@ -120,17 +122,20 @@ func (b *Builder) Add(s Stack) {
 		}
 		stack = append(stack, n)
 	}
-	var key strings.Builder
-	var word [8]byte
-	for _, n := range append([]int{s.PID, s.TID}, stack...) {
-		key.Write(binary.NativeEndian.AppendUint64(word[:0], uint64(n)))
+	key := b.key[:0]
+	for _, n := range [...]int{s.PID, s.TID, len(stack)} {
+		key = binary.NativeEndian.AppendUint64(key, uint64(n))
 	}
-	key.WriteString(s.Thread)
-	n, there := b.samples[key.String()]
+	for _, n := range stack {
+		key = binary.NativeEndian.AppendUint64(key, uint64(n))
+	}
+	key = append(key, s.Thread...)
+	b.stack, b.key = stack, key
+	n, there := b.samples[string(key)]
 	if !there {
 		n = len(b.Profile.Samples)
-		b.samples[key.String()] = n
-		b.Profile.Samples = append(b.Profile.Samples, Sample{Stack: stack, Values: make([]int64, len(s.Values)), PID: s.PID, TID: s.TID, Thread: s.Thread})
+		b.samples[string(key)] = n
+		b.Profile.Samples = append(b.Profile.Samples, Sample{Stack: slices.Clone(stack), Values: make([]int64, len(s.Values)), PID: s.PID, TID: s.TID, Thread: s.Thread})
 	}
 	for i, v := range s.Values {
 		b.Profile.Samples[n].Values[i] += v

@@ -20,11 +20,11 @@ import (
 type Sink interface {
 	Exec()                   // the process runs a new program: nothing is mapped any more
 	Map(m profile.Mapping)   // code is mapped
-	Add(stack profile.Stack) // with values as Types has them
+	Add(stack profile.Stack) // with values as Types has them; PCs and Values are the sink's while it runs
 }
 
 // Types are those of the values in a Stack.
-var Types = []profile.ValueType{profile.Samples, profile.CPU, profile.OffCPU}
+var Types = [...]profile.ValueType{profile.Samples, profile.CPU, profile.OffCPU}
 
 // Perf samples one process by perf_event_open(2).
 type Perf struct {
@@ -37,10 +37,19 @@ type Perf struct {
 	offCPU    error // why there is no off-CPU time
 	rings     []*ring
 	ringSize  int // of each, bytes
-	events    []int
+	events    []opened
 	opened    map[uint64]event // by id (PERF_SAMPLE_ID)
+	twice     bool             // threads may have two events of a kind
+	counted   uint64           // by the clock, of all threads, ended ones included
 	sorter    []record
-	lost      uint64
+	order     []moment // of the sorter
+	chains    []uint64 // of its records
+	later     []record // room for the next sorter,
+	older     []uint64 // its chains,
+	pcs       []uint64 // and what the sink is told
+	values    [len(Types)]int64
+	lost      uint64 // records, as records tell
+	missing   uint64 // as the events do, where they can
 	throttled uint64
 	threads   map[int]*thread
 	periods   []uint64 // of a clock whose periods change: the first of them
@@ -52,13 +61,20 @@ type event struct {
 	switches bool // it samples at each switch-out, not the clock
 }
 
+// opened is the descriptor of one.
+type opened struct {
+	fd       int
+	switches bool
+}
+
 // thread is one of the process that has told of itself.
 type thread struct {
 	name   string
 	onCPU  source
 	offCPU source
-	out    uint64   // time of the last switch-out, ns
-	stack  []uint64 // where that was; nil: it runs
+	waits  bool     // it does not run
+	out    uint64   // since then, ns
+	stack  []uint64 // and there
 }
 
 // source is the thread whose event another one is counted by: what it was opened for. 0: none yet.
@@ -121,6 +137,7 @@ func (p *Perf) start(frequency int) (err error) {
 		if len(tids) == 0 {
 			break
 		}
+		p.twice = len(known) > 0
 		for _, tid := range tids {
 			known[tid] = true
 			p.threads[tid] = &thread{name: procfs.Comm(tid)}
@@ -168,13 +185,15 @@ func (p *Perf) attr(e event, frequency int) *unix.PerfEventAttr {
 		Type: p.clock.typ, Config: p.clock.config,
 		Sample_type: unix.PERF_SAMPLE_IDENTIFIER | unix.PERF_SAMPLE_TID | unix.PERF_SAMPLE_TIME | unix.PERF_SAMPLE_PERIOD | unix.PERF_SAMPLE_CALLCHAIN,
 		Bits:        unix.PerfBitInherit | unix.PerfBitSampleIDAll | unix.PerfBitWatermark | unix.PerfBitExcludeHv | unix.PerfBitExcludeGuest | unix.PerfBitUseClockID,
-		Wakeup:      wakeup,
+		Read_format: unix.PERF_FORMAT_LOST,
+		Wakeup:      uint32(p.ringSize / wakeups),
 		Clockid:     unix.CLOCK_MONOTONIC,
 	}
 	switch {
 	case e.switches:
 		a.Type, a.Config, a.Sample = unix.PERF_TYPE_SOFTWARE, unix.PERF_COUNT_SW_CONTEXT_SWITCHES, 1
-		a.Bits |= unix.PerfBitContextSwitch
+		// The kernel's part of a chain takes the kernel as long as all else of a sample, and all of them wait in its scheduler.
+		a.Bits |= unix.PerfBitContextSwitch | unix.PerfBitExcludeCallchainKernel
 	case p.clock.freq:
 		a.Sample = uint64(frequency)
 		a.Bits |= unix.PerfBitFreq
@@ -192,6 +211,11 @@ func (p *Perf) attr(e event, frequency int) *unix.PerfEventAttr {
 }
 
 func open(a *unix.PerfEventAttr, tid, cpu int) (int, error) {
+	fd, err := unix.PerfEventOpen(a, tid, cpu, -1, unix.PERF_FLAG_FD_CLOEXEC)
+	if err != unix.EINVAL {
+		return fd, err
+	}
+	a.Read_format &^= unix.PERF_FORMAT_LOST // before Linux 6.0
 	return unix.PerfEventOpen(a, tid, cpu, -1, unix.PERF_FLAG_FD_CLOEXEC)
 }
 
@@ -211,7 +235,7 @@ func (p *Perf) openThread(tid int, cpus []int, frequency int) error {
 			case err != nil:
 				return fmt.Errorf("sample thread %d of process %d: %w", tid, p.pid, err)
 			}
-			p.events = append(p.events, fd)
+			p.events = append(p.events, opened{fd, e.switches})
 			if err := p.share(fd, cpu); err != nil {
 				return err
 			}
@@ -248,9 +272,9 @@ func (p *Perf) Close() {
 	for _, r := range p.rings {
 		r.unmap()
 	}
-	for _, fd := range append(p.events, p.pidfd, p.wake) {
-		if fd >= 0 {
-			_ = unix.Close(fd)
+	for _, e := range append(p.events, opened{fd: p.pidfd}, opened{fd: p.wake}) {
+		if e.fd >= 0 {
+			_ = unix.Close(e.fd)
 		}
 	}
 }
@@ -271,6 +295,11 @@ func (p *Perf) Scale() float64 {
 	return float64(p.period) / float64(p.periods[len(p.periods)/2])
 }
 
+// Spent is the CPU time of all threads while they were sampled, ended ones included. ok is false where the clock has counted more, or some twice.
+func (p *Perf) Spent() (spent time.Duration, ok bool) {
+	return time.Duration(float64(p.counted) * p.Scale()), p.kernel && !p.twice
+}
+
 // Comments say how it was sampled, and what is missing.
 func (p *Perf) Comments() []string {
 	all := []string{fmt.Sprintf("sampled by perf_event_open: %s at %d Hz, call chains by frame pointers", p.clock.name, time.Second/p.period)}
@@ -280,8 +309,8 @@ func (p *Perf) Comments() []string {
 	if p.offCPU != nil {
 		all = append(all, fmt.Sprintf("no off-CPU time: %v", p.offCPU))
 	}
-	if p.lost > 0 {
-		all = append(all, fmt.Sprintf("%d records were lost: the machine was too busy to read them", p.lost))
+	if lost := max(p.lost, p.missing); lost > 0 {
+		all = append(all, fmt.Sprintf("%d records were lost: the machine was too busy to read them", lost))
 	}
 	if p.throttled > 0 {
 		all = append(all, fmt.Sprintf("the kernel has throttled the sampling %d times (kernel.perf_event_max_sample_rate, kernel.perf_cpu_time_max_percent)", p.throttled))

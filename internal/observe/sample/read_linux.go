@@ -2,6 +2,7 @@ package sample
 
 import (
 	"cmp"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"sync"
@@ -70,18 +71,29 @@ func (p *Perf) Run(sink Sink, stop <-chan struct{}) (exited bool, err error) {
 	}
 }
 
-// quiet stops the events: nothing comes after the last look.
+// quiet stops the events: nothing comes after the last look. What they have counted is left, of which a record may be lost, too: that of what was
+// lost last (perf_event_open(2), "Reading results").
 func (p *Perf) quiet() {
-	for _, fd := range p.events {
-		_ = unix.IoctlSetInt(fd, unix.PERF_EVENT_IOC_DISABLE, 0)
+	var lost uint64
+	for _, e := range p.events {
+		_ = unix.IoctlSetInt(e.fd, unix.PERF_EVENT_IOC_DISABLE, 0)
+		var b [16]byte // its count, and how many of its records were lost
+		n, _ := unix.Read(e.fd, b[:])
+		if n >= 8 && !e.switches {
+			p.counted += binary.NativeEndian.Uint64(b[:])
+		}
+		if n == len(b) {
+			lost += binary.NativeEndian.Uint64(b[8:])
+		}
 	}
+	p.missing = lost
 }
 
 // waiting tells of the threads that have not come back from where they wait.
 func (p *Perf) waiting(sink Sink, now uint64) {
 	for tid, t := range p.threads {
-		if t.stack != nil && t.out < now {
-			p.add(sink, record{tid: tid}, t, t.stack, 0, 0, int64(now-t.out))
+		if t.waits && t.out < now {
+			p.add(sink, tid, t, t.stack, [...]int64{0, 0, int64(now - t.out)})
 		}
 	}
 }
@@ -96,30 +108,48 @@ func monotonic() uint64 {
 // collect takes what is in the rings. What is older than the time that it returns has all been seen: each ring is in the order of time,
 // and was read after the newest record of the last look had been written.
 func (p *Perf) collect() (complete uint64) {
-	for _, r := range p.sorter {
-		complete = max(complete, r.time)
+	for i := range p.sorter {
+		complete = max(complete, p.sorter[i].time)
 	}
+	// What the last look has left is told after this one: then its chains may be written over.
+	p.chains, p.older = p.older[:0], p.chains
 	for _, r := range p.rings {
 		r.read(func(kind uint32, misc uint16, body []byte) {
-			if rec, ok := parse(kind, misc, body); ok {
+			var rec record
+			var ok bool
+			if rec, p.chains, ok = parse(kind, misc, body, p.chains); ok {
 				p.sorter = append(p.sorter, rec)
 			}
 		})
 	}
-	slices.SortStableFunc(p.sorter, func(a, b record) int { return cmp.Compare(a.time, b.time) })
 	return complete
+}
+
+// A moment is when a record was written, and where it is in the sorter.
+type moment struct {
+	time  uint64
+	index int
 }
 
 // tell tells the sink what happened until a time.
 func (p *Perf) tell(sink Sink, until uint64) {
-	n := 0
-	for ; n < len(p.sorter) && p.sorter[n].time <= until; n++ {
-		p.take(sink, p.sorter[n])
+	p.order = p.order[:0]
+	for i := range p.sorter {
+		p.order = append(p.order, moment{p.sorter[i].time, i})
 	}
-	p.sorter = slices.Delete(p.sorter, 0, n)
+	slices.SortFunc(p.order, func(a, b moment) int { return cmp.Or(cmp.Compare(a.time, b.time), cmp.Compare(a.index, b.index)) })
+	later := p.later[:0]
+	for _, m := range p.order {
+		if m.time > until {
+			later = append(later, p.sorter[m.index])
+			continue
+		}
+		p.take(sink, &p.sorter[m.index])
+	}
+	p.sorter, p.later = later, p.sorter
 }
 
-func (p *Perf) take(sink Sink, r record) {
+func (p *Perf) take(sink Sink, r *record) {
 	switch r.kind {
 	case unix.PERF_RECORD_LOST, unix.PERF_RECORD_LOST_SAMPLES:
 		p.lost += r.count
@@ -150,20 +180,20 @@ func (p *Perf) take(sink Sink, r record) {
 		delete(p.threads, r.tid)
 	case unix.PERF_RECORD_SWITCH:
 		e, known := p.opened[r.id]
-		if known && r.misc&unix.PERF_RECORD_MISC_SWITCH_OUT == 0 && t.stack != nil && t.offCPU.is(e) {
-			p.add(sink, r, t, t.stack, 0, 0, int64(r.time-t.out))
-			t.stack = nil
+		if known && r.misc&unix.PERF_RECORD_MISC_SWITCH_OUT == 0 && t.waits && t.offCPU.is(e) {
+			p.add(sink, r.tid, t, t.stack, [...]int64{0, 0, int64(r.time - t.out)})
+			t.waits = false
 		}
 	case unix.PERF_RECORD_SAMPLE:
 		switch e, known := p.opened[r.id]; {
 		case !known:
 		case e.switches && t.offCPU.is(e):
-			t.out, t.stack = r.time, r.chain
+			t.waits, t.out, t.stack = true, r.time, append(t.stack[:0], r.chain...)
 		case !e.switches && t.onCPU.is(e):
 			if p.clock.freq && len(p.periods) < enoughPeriods {
 				p.periods = append(p.periods, r.count)
 			}
-			p.add(sink, r, t, r.chain, 1, int64(r.count), 0)
+			p.add(sink, r.tid, t, r.chain, [...]int64{1, int64(r.count), 0})
 		}
 	}
 }
@@ -177,15 +207,16 @@ func (s *source) is(e event) bool {
 }
 
 // nameOf is the name of a new thread: its maker's.
-func (p *Perf) nameOf(r record) string {
+func (p *Perf) nameOf(r *record) string {
 	if t := p.threads[r.maker]; t != nil {
 		return t.name
 	}
 	return procfs.Comm(r.tid)
 }
 
-func (p *Perf) add(sink Sink, r record, t *thread, chain []uint64, values ...int64) {
-	s := profile.Stack{TID: r.tid, Thread: t.name, Values: values}
+func (p *Perf) add(sink Sink, tid int, t *thread, chain []uint64, values [len(Types)]int64) {
+	p.values = values
+	s := profile.Stack{TID: tid, Thread: t.name, PCs: p.pcs[:0], Values: p.values[:]}
 	for i, pc := range chain {
 		// The chain has marks of where it goes from the kernel to the program (perf_event_open(2), enum perf_callchain_context).
 		if pc >= contextMax {
@@ -196,6 +227,7 @@ func (p *Perf) add(sink Sink, r record, t *thread, chain []uint64, values ...int
 			s.User = len(s.PCs) - 1
 		}
 	}
+	p.pcs = s.PCs
 	if len(s.PCs) > 0 {
 		sink.Add(s)
 	}

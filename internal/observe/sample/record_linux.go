@@ -50,7 +50,7 @@ func Record(r Recording, stop <-chan struct{}) (p *profile.Profile, exited bool,
 		return nil, false, err
 	}
 	defer files.Close()
-	b := profile.NewBuilder(Types...)
+	b := profile.NewBuilder(Types[:]...)
 	b.Found = files.Keep
 	b.Profile.Start = r.Start
 	if r.Start.IsZero() {
@@ -145,7 +145,11 @@ func (r Recording) byPerf(b *profile.Builder, stop <-chan struct{}) (comments []
 	for _, s := range b.Profile.Samples {
 		s.Values[1] = int64(float64(s.Values[1]) * scale)
 	}
-	return append(perf.Comments(), unseen(&b.Profile, spent(r.PID, perf.kernel)-before)...), exited, err
+	used, ok := perf.Spent()
+	if !ok {
+		used = spent(r.PID, perf.kernel) - before
+	}
+	return append(perf.Comments(), unseen(&b.Profile, used)...), exited, err
 }
 
 // byPtrace has the supervisor do it, or does it here.

@@ -16,7 +16,7 @@ import (
 const (
 	ringSize  = 512 << 10
 	ringLeast = 64 << 10
-	wakeup    = ringLeast / 2 // so much, in bytes, and we are woken: a ring that never holds more would never tell
+	wakeups   = 4 // so many for each ring of records
 )
 
 // A ring is where the kernel writes the records of one CPU (perf_event_open(2), "MMAP layout").
