@@ -272,6 +272,18 @@ func TestProfileEndsEarly(t *testing.T) {
 	})
 }
 
+// However often a process is sampled by ptrace, it runs on: no stop of the sampler's is left behind for it.
+func TestProfileLeavesNoStop(t *testing.T) {
+	p := start(t, nil, fixture(t, "bin/test/waits"), "60000")
+	file := filepath.Join(t.TempDir(), "p.pb.gz")
+	for n := range 20 {
+		run(t, cli(t), "profile", "--method", "ptrace", "--duration", fmt.Sprintf("%dms", 100+7*n), "--pid", strconv.Itoa(p.pid()), "-o", file)
+		if st := state(t, p.pid()); st != "S" && st != "R" || tracer(t, p.pid()) != 0 {
+			t.Fatalf("after %d times the program is in state %s, traced by %d", n+1, st, tracer(t, p.pid()))
+		}
+	}
+}
+
 // By ptrace a sleep is interrupted once at each place where a thread sleeps, however long it is sampled, and the profile says how often that was.
 func TestProfileLeavesSleepersAsleep(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "p.pb.gz")
