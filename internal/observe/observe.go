@@ -85,7 +85,7 @@ type Event struct {
 	PCs      []uint64      `json:"pcs,omitempty"`         // of a sample, the innermost first; callers as return addresses
 	Asleep   bool          `json:"asleep,omitempty"`      // of a sample: the thread was waiting
 	Maps     []Mapping     `json:"maps,omitempty"`        // of a sample: what code is mapped, when that has changed
-	Stopped  time.Duration `json:"stopped_ns,omitempty"`  // how long the process stood still for this; of End, as trace --json writes it: for all of the trace
+	Stopped  time.Duration `json:"stopped_ns,omitempty"`  // how long the process, of a sample the threads that ran, stood still for this; of End, as trace --json writes it: for all of the trace
 	Woken    int           `json:"woken,omitempty"`       // of a sample: how many calls that wait, as epoll_wait(2), were made to end with EINTR since the last
 	Hits     int           `json:"hits,omitempty"`        // of End, as trace --json writes it: how many calls it told
 	Text     string        `json:"text,omitempty"`
