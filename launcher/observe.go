@@ -195,11 +195,13 @@ func (o *observer) observe(w *crashWatch) ending {
 		o.ends("held at " + w.crash.Signal)
 		o.conclude(rest)
 	default:
-		if end.how = o.endedBy(end.err); fatal {
+		end.how = o.endedBy(end.err)
+		if fatal {
 			end.how = byFault
 			o.conclude(rest)
 		}
-		if end.err = errors.Join(end.err, w.goOn(fatal)); !fatal {
+		end.err = errors.Join(end.err, w.goOn(fatal))
+		if !fatal {
 			go func(err error) { rest(); o.finish(err) }(end.err) // nobody stands still for it
 		}
 	}
