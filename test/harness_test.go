@@ -183,6 +183,7 @@ func pipeTo(t testing.TB, l *lines) *os.File {
 	if err != nil {
 		t.Fatal(err)
 	}
+	l.pipe = r
 	go l.readFrom(r)
 	return w
 }
@@ -205,6 +206,8 @@ func (p *process) status() syscall.WaitStatus {
 	case <-time.After(patience):
 		p.t.Fatalf("process %d does not end", p.pid())
 	}
+	p.out.catchUp()
+	p.err.catchUp()
 	return p.cmd.ProcessState.Sys().(syscall.WaitStatus)
 }
 
@@ -470,6 +473,8 @@ type lines struct {
 	more  *sync.Cond
 	all   []string
 	ended bool
+	pipe  *os.File // where they are read, if that is a pipe
+	marks int      // of catchUp, that were read
 }
 
 func newLines() *lines {
@@ -483,6 +488,10 @@ func (l *lines) readFrom(r io.ReadCloser) {
 	for in := bufio.NewReader(r); ; {
 		line, err := in.ReadString('\n')
 		l.mu.Lock()
+		if unmarked, ok := strings.CutSuffix(line, upToHere); ok {
+			line = unmarked
+			l.marks++
+		}
 		if line != "" {
 			l.all = append(l.all, strings.TrimSuffix(line, "\n"))
 		}
@@ -492,6 +501,34 @@ func (l *lines) readFrom(r io.ReadCloser) {
 		if err != nil {
 			return
 		}
+	}
+}
+
+// upToHere is a line of catchUp.
+const upToHere = "\x00\n"
+
+// catchUp waits until all is read that is in the pipe: what a process has written that has ended, though others may have the pipe, too.
+func (l *lines) catchUp() {
+	l.mu.Lock()
+	before, over := l.marks, l.pipe == nil || l.ended
+	l.mu.Unlock()
+	if over {
+		return
+	}
+	raw, err := l.pipe.SyscallConn()
+	var in *os.File
+	if err == nil {
+		err = raw.Control(func(fd uintptr) { in, _ = os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", fd), os.O_WRONLY, 0) })
+	}
+	if err != nil || in == nil {
+		return // it is closed by now
+	}
+	_, _ = in.WriteString(upToHere)
+	_ = in.Close()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for l.marks == before && !l.ended {
+		l.more.Wait()
 	}
 }
 
