@@ -3,6 +3,7 @@ package test
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"syscall"
@@ -26,7 +27,9 @@ var protocolOf = map[string]string{"trace": "trace", "sample": "profile"}
 // observed starts a program that is held, and has somebody watch it from its first instruction on.
 func observed(t testing.TB, shimArgv []string, real string, env []string, observer string, args ...string) (*shim, *watcher) {
 	t.Helper()
-	s := &shim{process: start(t, append(shimEnv("debug", real), env...), append(shimArgv, args...)...)}
+	cmd := exec.Command(shimArgv[0], append(shimArgv[1:], args...)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // its parent is of the same session: SIGTSTP stops none of an orphaned process group (setpgid(2))
+	s := &shim{process: startCmd(t, append(shimEnv("debug", real), env...), cmd)}
 	s.port = s.event("listening").str("listen")
 	s.event("held")
 	return s, watch(t, s.pid(), observers[observer]...)
@@ -168,11 +171,11 @@ func TestStoppedUnderAnObserver(t *testing.T) {
 					s.out.await(t, "ready")
 					told := func(options int, code int32) {
 						t.Helper()
-						var info unix.Siginfo
-						must(t, unix.Waitid(unix.P_PID, s.pid(), &info, options, nil))
-						if info.Code != code {
-							t.Errorf("its parent is told %d, not %d", info.Code, code)
-						}
+						eventually(t, fmt.Sprintf("its parent is told %d", code), func() bool {
+							var info unix.Siginfo
+							must(t, unix.Waitid(unix.P_PID, s.pid(), &info, options|unix.WNOHANG, nil))
+							return info.Code == code
+						})
 					}
 					const stopped, continued = 5, 6 // CLD_STOPPED, CLD_CONTINUED (sigaction(2))
 					for range 3 {
