@@ -121,28 +121,42 @@ func lostInEveryState(t *testing.T, mode string, cycles int, kinds []string) {
 	if mode == "lldb" { // a bare lldb-server hangs at conditions, too, where threads come and go
 		states = slices.DeleteFunc(states, func(s lossState) bool { return s.name == "running onto breakpoints" })
 	}
-	from, descriptorsBefore, memoryBefore := 0, 0, 0
+	from, served, descriptorsBefore, memoryBefore := 0, 0, 0, 0
 	for i := range cycles {
 		one, kind, next := states[i%len(states)], kinds[i/len(states)%2], kinds[(i/len(states)+1)%2]
 		t.Run(fmt.Sprintf("%s, %s, %d", one.name, kind, i/len(states)), func(t *testing.T) {
 			_, from = s.eventFrom("listening", 0)
-			for range i { // those of the cycles before: two clients each
-				_, from = s.eventFrom("detached", from)
+			for range served { // the clients of the cycles before
 				_, from = s.eventFrom("detached", from)
 			}
 			one.lose(t, kind)
 			e, after := s.eventFrom("detached", from)
+			served++
 			if e.str("by") != "lost" {
 				t.Fatalf("detached by %q", e.str("by"))
 			}
-			s.eventFrom("held", after)
+			_, after = s.eventFrom("held", after)
 			if got := state(t, s.pid()); got != "T" || tracer(t, s.pid()) != 0 {
 				t.Fatalf("state %s, tracer %d", got, tracer(t, s.pid()))
 			}
 			sameText(t, s.pid())
 			run(t, cli(t), "resume", "--pid", fmt.Sprint(s.pid()))
 			runs() // and nothing traps
-			out := clients[next](t, elf, s.port, stop[next]+"again", "continue", "detach")
+			out := ""
+			for range 3 {
+				out = clients[next](t, elf, s.port, stop[next]+"again", "continue", "detach")
+				served++
+				if mode != "lldb" || !strings.Contains(out, "packet failed") {
+					break
+				}
+				// A bare lldb-server hangs now and then where threads come and go. Then its client is one more that is lost.
+				t.Logf("lldb-server hangs:\n%s", out)
+				_, after = s.eventFrom("detached", after)
+				_, after = s.eventFrom("held", after)
+				sameText(t, s.pid())
+				run(t, cli(t), "resume", "--pid", fmt.Sprint(s.pid()))
+				runs()
+			}
 			contains(t, out, "again", "detached")
 			lacks(t, out, "SIGTRAP", "SIGSTOP in", "SIGCONT")
 			runs()

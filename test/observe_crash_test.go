@@ -348,7 +348,11 @@ func TestHeldAtACrashUnderATraceInDocker(t *testing.T) {
 		}
 		from += at
 	}
-	contains(t, gdb(t, realEnvoy(t), "target remote "+p.port, "print $_siginfo.si_signo", "continue"), "= 11", "terminated with signal SIGSEGV")
+	out := gdb(t, realEnvoy(t), "target remote "+p.port, "print $_siginfo.si_signo", "continue")
+	contains(t, out, "= 11")
+	if !strings.Contains(out, "terminated with signal SIGSEGV") { // the container may end with Envoy, and its port, before that is told
+		contains(t, out, "Remote connection closed")
+	}
 	if got := p.status().ExitStatus(); got != 139 {
 		t.Errorf("exit status %d", got)
 	}
