@@ -20,10 +20,13 @@ ARM64_FIXTURES := $(addprefix bin/arm64/test/,probe probe-static probe-static-pi
 	trace.test traced/stripped)
 BENCH_FIXTURES := bin/test/bench-execve bin/test/bench-goexec bin/test/bench-goheart bin/test/heartbeat
 
+# The tests in guests, which are emulated machines: they wait for nothing of this one, and run beside those of sessions.
+GUESTS := ^(TestYama|TestOnARM64|TestObserveOnARM64|TestEBPFOnDebiansKernel)$$
+
 # The tests of debugger sessions, which both the external servers and our own must pass, and our own under watch for a crash, and from the node, too.
 SESSIONS := GDB|LLDB|DAP|RunToTheEnd|FirstStop|QuitLets|LostClient|LaterAttach|OneClient|NonStop|SignalsUnder|SlowAndOdd|StatusFollows|Disconnect
 
-.PHONY: FORCE build pod shims arm64 dist deps fixtures bench-deps bench-fixtures demo test test-long test-cluster bench lint fuzz clean
+.PHONY: FORCE build pod shims arm64 dist deps fixtures bench-deps bench-fixtures demo test test-guests test-sessions test-long test-cluster bench lint fuzz clean
 
 build: pod
 	CGO_ENABLED=0 go build -buildvcs=auto -trimpath -ldflags '-s -w' -o bin/kubectl-envoyshim ./cmd/kubectl-envoyshim
@@ -228,7 +231,13 @@ demo-deps:
 
 test: deps arm64 build fixtures lint
 	go test -race -count=1 -timeout 15m ./internal/... ./launcher ./nsutil/...
-	go test -count=1 -timeout 50m ./...
+	go test -count=1 -timeout 50m -skip '$(GUESTS)' ./...
+	@$(MAKE) --no-print-directory -j2 test-guests test-sessions
+
+test-guests:
+	go test -count=1 -timeout 30m -run '$(GUESTS)' ./test
+
+test-sessions:
 	ENVOYSHIM_TEST_EMBEDDED=1 go test -count=1 -timeout 15m -run '$(SESSIONS)' -skip 'SideBySide|BeyondItsServer' ./test
 	ENVOYSHIM_TEST_EMBEDDED=1 ENVOYSHIM_TEST_HOLD_ON_CRASH=1 go test -count=1 -timeout 15m -run '$(SESSIONS)' -skip 'SideBySide|BeyondItsServer' ./test
 	ENVOYSHIM_TEST_EMBEDDED=1 ENVOYSHIM_TEST_ATTACH=1 go test -count=1 -timeout 15m -run '$(SESSIONS)' -skip 'SideBySide|BeyondItsServer|Attach|PlatformIsForLLDB' ./test
