@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -25,9 +26,10 @@ import (
 type Child struct {
 	PID int
 
-	cmd    *exec.Cmd
-	ended  chan struct{}
-	status syscall.WaitStatus // after that
+	cmd     *exec.Cmd
+	ended   chan struct{}
+	status  syscall.WaitStatus // after that
+	crashed atomic.Bool        // Crashed
 }
 
 // ErrNotHeld means that an ELF could not be held before its first instruction; the log's line says why.
@@ -147,6 +149,9 @@ func (c *Child) End() syscall.WaitStatus {
 	return c.Wait()
 }
 
+// Crashed says that the child is held at a crash. Signals to this process reach it no more: it would die of them, and not of its own.
+func (c *Child) Crashed() { c.crashed.Store(true) }
+
 // passSignals passes on what ends this process. Ctrl-C has reached the child with it.
 func (c *Child) passSignals() {
 	received := make(chan os.Signal, 8)
@@ -155,7 +160,7 @@ func (c *Child) passSignals() {
 	for {
 		select {
 		case sig := <-received:
-			if sig != unix.SIGINT || !inForeground() {
+			if (sig != unix.SIGINT || !inForeground()) && !c.crashed.Load() {
 				_ = c.cmd.Process.Signal(sig)
 			}
 		case <-c.ended:
